@@ -1,0 +1,1 @@
+"""The producer API: takes audio in, publishes jobs, tells what became of them."""

@@ -1,0 +1,144 @@
+"""A job, the parameters of each operation, and what a caller is told of them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from schemas.base import Form, Value
+from schemas.errors import ErrorInfo
+
+JobId = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+]
+"""A UUIDv7 in lower case: ids sort by the time of their making."""
+
+RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""The name of one computation of a job; the first is LIVE_RUN, a replay brings its own."""
+
+LIVE_RUN = "live"
+MAX_SPEAKERS = 100
+
+
+class Operation(StrEnum):
+    DIARIZE = "diarize"
+
+
+class Lane(StrEnum):
+    """Who is served first: somebody waits for an interactive job, nobody in particular for one of the batch lane."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class DiarizeParams(Form):
+    """What a caller may say about the speakers of a recording."""
+
+    num_speakers: int | None = Field(
+        default=None, ge=1, le=MAX_SPEAKERS, description="exact number of speakers, when known"
+    )
+    min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="at least so many speakers")
+    max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="at most so many speakers")
+    mode: Literal["exact"] = Field(default="exact", description="exact: the turns that stock pyannote.audio finds")
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> Self:
+        low, high, exact = self.min_speakers, self.max_speakers, self.num_speakers
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_speakers ({low}) is larger than max_speakers ({high})")
+        if exact is not None and not (low or 1) <= exact <= (high or MAX_SPEAKERS):
+            raise ValueError(f"num_speakers ({exact}) lies outside min_speakers and max_speakers")
+        return self
+
+
+class AudioInfo(Value):
+    """The uploaded recording as it came."""
+
+    filename: str | None = None
+    content_type: str | None = None
+    size: int = Field(description="bytes")
+    sha256: str
+    duration: float | None = Field(default=None, description="seconds, as the container says; None where it does not")
+
+
+class Job(Value):
+    """A job as it was accepted: `jobs/<id>/job.json`. It never changes; its state is derived from the objects beside it."""
+
+    id: JobId
+    operation: Operation = Operation.DIARIZE
+    lane: Lane = Lane.INTERACTIVE
+    params: DiarizeParams = DiarizeParams()
+    owner: str = Field(description="the id of the API key that submitted it")
+    created_at: datetime
+    audio: AudioInfo
+
+
+class JobRequested(Value):
+    """The job event on `gpu-jobs`: compute this job under this run's name."""
+
+    job_id: JobId
+    run: RunName = LIVE_RUN
+    operation: Operation
+    lane: Lane
+    params: DiarizeParams
+    owner: str
+    created_at: datetime
+    audio: AudioInfo
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+class Progress(Value):
+    """How far a running job is: a hint, from `job-progress`."""
+
+    stage: str = Field(description="decode, load, segmentation, embedding, clustering")
+    fraction: float = Field(ge=0, le=1, description="of the whole job")
+    eta: float | None = Field(default=None, description="seconds left, estimated")
+
+
+class JobProgressed(Value):
+    """The event on `job-progress`."""
+
+    job_id: JobId
+    run: RunName
+    state: Literal[JobState.RUNNING] = JobState.RUNNING
+    progress: Progress
+
+
+class CancelRequested(Value):
+    """The event on `job-control`."""
+
+    job_id: JobId
+    run: RunName
+
+
+class JobView(Value):
+    """A job as a caller sees it."""
+
+    id: JobId
+    operation: Operation
+    state: JobState
+    lane: Lane
+    params: DiarizeParams
+    created_at: datetime
+    audio: AudioInfo
+    progress: Progress | None = None
+    error: ErrorInfo | None = None
+
+
+class JobPage(Value):
+    """One page of a caller's jobs, newest first."""
+
+    jobs: list[JobView]
+    next: str | None = Field(default=None, description="pass as `after` for the following page; null on the last one")

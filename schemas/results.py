@@ -1,0 +1,84 @@
+"""What an operation found. Times are seconds from the start of the recording."""
+
+from pydantic import Field
+
+from schemas.base import Value
+from schemas.errors import ErrorInfo
+from schemas.jobs import JobId, RunName
+
+
+class Segment(Value):
+    """One turn of one speaker."""
+
+    speaker: str
+    start: float
+    end: float
+    confidence: float | None = Field(default=None, ge=0, le=1)
+
+
+class Timings(Value):
+    """Where the time went, in seconds. Steps that several jobs share are counted in full for each of them."""
+
+    queue: float = Field(description="from the acceptance of the job to its opening")
+    decode: float
+    load: float = Field(description="waiting for the model to be loaded")
+    segmentation: float
+    embedding: float
+    clustering: float
+    total: float = Field(description="from opening to the end: what `performance` says")
+
+
+class AnalysedAudio(Value):
+    duration: float = Field(description="seconds that were decoded")
+    sha256: str
+    sample_rate: int = Field(description="of the source, in Hz")
+    channels: int = Field(description="of the source")
+
+
+class ModelInfo(Value):
+    name: str = Field(description="such as pyannote/speaker-diarization-community-1")
+    source: str = Field(description="directory, hub or open-pack")
+    mode: str
+    device: str
+    revision: str = Field(description="short hash over the weights that were loaded")
+
+
+class DiarizationResult(Value):
+    """`jobs/<id>/runs/<run>/result.json`. `segments` may overlap; in `exclusive_segments` one speaker talks at a time."""
+
+    job_id: JobId
+    run: RunName
+    segments: list[Segment]
+    exclusive_segments: list[Segment]
+    num_speakers: int
+    speakers: list[str]
+    performance: float = Field(description="seconds of processing")
+    timings: Timings
+    warnings: list[str] = Field(default_factory=list, description="stable codes")
+    audio: AnalysedAudio
+    model: ModelInfo
+
+
+class ObjectRef(Value):
+    """Where a result lies that is too large for an event."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+class DiarizationCompleted(Value):
+    """The completed event on `diarization-results`: the result inline, or a reference to its object."""
+
+    job_id: JobId
+    run: RunName
+    object: ObjectRef
+    result: DiarizationResult | None = Field(default=None, description="null where it is larger than an event may be")
+
+
+class DiarizationFailed(Value):
+    """The failed event on `diarization-results`; a cancelled run ends with the code `job_cancelled`."""
+
+    job_id: JobId
+    run: RunName
+    error: ErrorInfo

@@ -1,0 +1,79 @@
+"""The port to a message broker: publish with the broker's word for it, read a topic without a group, lay topics out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from schemas.events import Headers
+from schemas.topics import TopicSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it was read. `timestamp` is the broker's or producer's, in seconds since 1970."""
+
+    position: Position
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default=())
+    timestamp: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What the broker still has of one partition, and how far the workers' group came."""
+
+    low: int
+    """Offset of the oldest record kept."""
+    committed: int | None
+    """Next offset the group will read; None where it never committed."""
+
+
+class Bus(ABC):
+    """Used on one event loop. Each call may raise BrokerUnavailable, after the adapter's timeout at the latest."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Connect, so that the first publish is as quick as the next. Does not wait for a broker that is away."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Flush what is under way, stop every reader, give back connections."""
+
+    @abstractmethod
+    async def publish(
+        self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int | None = None
+    ) -> Position:
+        """Returns once all in-sync replicas have the record. An unknown topic raises BrokerUnavailable."""
+
+    @abstractmethod
+    def read(self, topic: str, *, since: float | None = None) -> AsyncIterator[Record]:
+        """Every partition of a topic from its beginning, without a group, for ever.
+
+        Records with a timestamp before `since` (seconds since 1970) are dropped. A broker that goes away is waited for; a
+        topic that was made anew is read from its beginning again. Close the iterator (`aclosing`) to stop.
+        """
+
+    @abstractmethod
+    async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Create the topics that are missing and verify all. Raises LayoutMismatch where partition counts differ."""
+
+    @abstractmethod
+    async def topic_id(self, topic: str) -> str | None:
+        """The incarnation of a topic: another one after it was made anew. None where it does not exist."""
+
+    @abstractmethod
+    async def reach(self, topic: str, group: str) -> dict[int, Reach]:
+        """For each partition of the topic. Raises BrokerUnavailable where the topic does not exist."""

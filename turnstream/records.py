@@ -1,0 +1,279 @@
+"""The life of a job in the object store: the only module that knows its keys.
+
+    jobs/<id>/job.json                                   what was accepted
+    jobs/<id>/audio                                      the recording as it came
+    jobs/<id>/runs/<run>/{result,error,cancelled}.json   how a run ended; the first two are written once
+    jobs/<id>/runs/<run>/attempts.json                   how often it was opened
+    pending/<id>/<run>                                   the mark of a run that has not ended
+    index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
+    leases/<name>                                        who does what only one process should do
+    layout.json                                          how topics are laid out
+
+Every call blocks: on an event loop use it through a thread. Each may raise StoreUnavailable.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ValidationError
+
+from schemas.base import Value
+from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
+from schemas.jobs import LIVE_RUN, Job, JobState
+from schemas.results import ObjectRef
+from schemas.topics import Layout
+from turnstream.object_store.base import ObjectExists, ObjectNotFound, ObjectStore, exists
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class MarkState(StrEnum):
+    ACCEPTING = "accepting"
+    """The submission is on its way; the caller has no answer yet."""
+    QUEUED = "queued"
+    """The broker acknowledged the job event; it lies where the mark says."""
+
+
+class Mark(Value):
+    """The mark of a pending run."""
+
+    state: MarkState
+    at: AwareDatetime
+    topic_id: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+
+class Attempts(Value):
+    count: int = 0
+
+
+class Lease(Value):
+    holder: str
+    until: AwareDatetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. `body` is the stored JSON; `error` is set for a failed or cancelled run."""
+
+    state: JobState
+    key: str
+    body: bytes
+    error: ErrorInfo | None = None
+
+
+# Whatever raced, a run has one ending: the first of these that is there.
+ENDINGS = ((JobState.SUCCEEDED, "result"), (JobState.FAILED, "error"), (JobState.CANCELLED, "cancelled"))
+CANCELLED = ErrorInfo(code="job_cancelled", detail="The job was cancelled")
+_LATEST = 10**13 - 1  # milliseconds: index keys count down from here, so that listing begins with the newest
+
+
+def _job_prefix(job_id: str) -> str:
+    return f"jobs/{job_id}/"
+
+
+def _run_key(job_id: str, run: str, name: str) -> str:
+    return f"jobs/{job_id}/runs/{run}/{name}.json"
+
+
+def _mark_key(job_id: str, run: str) -> str:
+    return f"pending/{job_id}/{run}"
+
+
+def _index_key(job: Job) -> str:
+    return f"index/{job.owner}/{_LATEST - int(job.created_at.timestamp() * 1000):013d}-{job.id}"
+
+
+class Records:
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    # The job
+
+    def create(self, job: Job, audio: BinaryIO) -> None:
+        """Store an accepted job and its recording. The mark comes first: whatever is interrupted here, the sweep finds it."""
+        self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        self.store.put_stream(f"{_job_prefix(job.id)}audio", audio, size=job.audio.size)
+        self._put(f"{_job_prefix(job.id)}job.json", job)
+        self.store.put(_index_key(job), b"")
+
+    def job(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        try:
+            return self._get(f"{_job_prefix(job_id)}job.json", Job)
+        except ObjectNotFound:
+            raise JobNotFound(f"There is no job {job_id}") from None
+
+    def jobs(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Job], str | None]:
+        """An owner's jobs, newest first, and the cursor of the next page (None on the last)."""
+        prefix = f"index/{owner}/"
+        start = f"{prefix}{after}" if after else None
+        keys = [info.key for info in islice(self.store.list(prefix, start_after=start), limit + 1)]
+        found: list[Job] = []
+        for key in keys[:limit]:
+            try:
+                found.append(self.job(key.removeprefix(prefix).split("-", 1)[1]))
+            except JobNotFound:  # erased between the listing and now
+                continue
+        return found, keys[limit - 1].removeprefix(prefix) if len(keys) > limit else None
+
+    @contextmanager
+    def audio(self, job_id: str, spool_dir: Path) -> Generator[Path]:
+        """The recording as a file to read; fetched into `spool_dir` where the store is elsewhere. Raises JobNotFound."""
+        key = f"{_job_prefix(job_id)}audio"
+        try:
+            path = self.store.local_path(key)
+            if path is not None:
+                yield path
+                return
+            with tempfile.NamedTemporaryFile(dir=spool_dir, prefix="audio-") as spool:
+                with self.store.open(key) as stream:
+                    shutil.copyfileobj(stream, spool, 1 << 20)
+                spool.flush()
+                yield Path(spool.name)
+        except ObjectNotFound:
+            raise JobNotFound(f"The recording of job {job_id} is gone") from None
+
+    def erase(self, job: Job) -> None:
+        """Remove everything about a job, its marks last: what is interrupted here is found again."""
+        self.store.delete(_index_key(job))
+        self.erase_unindexed(job.id)
+
+    def erase_unindexed(self, job_id: str) -> None:
+        """Remove what a submission that never came to its end left behind."""
+        with suppress(JobNotFound):  # it did not get so far
+            self.store.delete(_index_key(self.job(job_id)))
+        self.store.delete_prefix(_job_prefix(job_id))
+        self.store.delete_prefix(_mark_key(job_id, ""))
+
+    # The pending marks
+
+    def put_mark(self, job_id: str, run: str, mark: Mark) -> None:
+        self._put(_mark_key(job_id, run), mark)
+
+    def mark(self, job_id: str, run: str) -> Mark | None:
+        try:
+            return self._get(_mark_key(job_id, run), Mark)
+        except ObjectNotFound:
+            return None
+
+    def remove_mark(self, job_id: str, run: str) -> None:
+        self.store.delete(_mark_key(job_id, run))
+
+    def pending(self) -> Iterator[tuple[str, str, Mark]]:
+        """(job id, run, mark) of every run that has not ended, oldest first."""
+        for info in self.store.list("pending/"):
+            _, job_id, run = info.key.split("/", 2)
+            mark = self.mark(job_id, run)
+            if mark is not None:
+                yield job_id, run, mark
+
+    # Attempts
+
+    def attempts(self, job_id: str, run: str) -> int:
+        try:
+            return self._get(_run_key(job_id, run, "attempts"), Attempts).count
+        except ObjectNotFound:
+            return 0
+
+    def put_attempts(self, job_id: str, run: str, count: int) -> None:
+        self._put(_run_key(job_id, run, "attempts"), Attempts(count=count))
+
+    # Endings
+
+    def ending(self, job_id: str, run: str) -> Ending | None:
+        for state, name in ENDINGS:
+            key = _run_key(job_id, run, name)
+            try:
+                body = self.store.get(key)
+            except ObjectNotFound:
+                continue
+            error = None if state is JobState.SUCCEEDED else self._parse(key, body, ErrorInfo)
+            return Ending(state, key, body, error)
+        return None
+
+    def ended(self, job_id: str, run: str) -> bool:
+        return any(exists(self.store, _run_key(job_id, run, name)) for _, name in ENDINGS)
+
+    def cancelled(self, job_id: str, run: str) -> bool:
+        return exists(self.store, _run_key(job_id, run, "cancelled"))
+
+    def put_result(self, job_id: str, run: str, result: BaseModel) -> None:
+        """Store a result unless the run has one: the first stays."""
+        self._put_once(_run_key(job_id, run, "result"), result)
+
+    def put_error(self, job_id: str, run: str, error: ErrorInfo) -> None:
+        self._put_once(_run_key(job_id, run, "error"), error)
+
+    def put_cancelled(self, job_id: str, run: str) -> None:
+        self._put_once(_run_key(job_id, run, "cancelled"), CANCELLED)
+
+    # What processes agree on
+
+    def take_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Hold `name` for so long; True where it is ours. Two holders are possible for a moment: what a lease
+        guards must stand being done twice."""
+        key = f"leases/{name}"
+        now = datetime.now(UTC)
+        try:
+            lease = self._get(key, Lease)
+            if lease.holder != holder and lease.until > now:
+                return False
+        except ObjectNotFound:
+            pass
+        self._put(key, Lease(holder=holder, until=now + timedelta(seconds=seconds)))
+        return self._get(key, Lease).holder == holder
+
+    def give_back_lease(self, name: str, holder: str) -> None:
+        key = f"leases/{name}"
+        try:
+            if self._get(key, Lease).holder == holder:
+                self.store.delete(key)
+        except ObjectNotFound:
+            pass
+
+    def agree_on_layout(self, layout: Layout) -> None:
+        """Store the layout if there is none yet. Raises LayoutMismatch where another one is in force."""
+        try:
+            self._put("layout.json", layout, if_absent=True)
+        except ObjectExists:
+            stored = self._get("layout.json", Layout)
+            if stored != layout:
+                raise LayoutMismatch(
+                    f"the topics are laid out as {stored.model_dump_json()}, this process expects "
+                    f"{layout.model_dump_json()}: set PARTITION_GROUPS={stored.groups}"
+                ) from None
+
+    # Objects
+
+    def _put(self, key: str, value: BaseModel, *, if_absent: bool = False) -> None:
+        self.store.put(key, value.model_dump_json(exclude_none=True).encode(), if_absent=if_absent)
+
+    def _put_once(self, key: str, value: BaseModel) -> None:
+        with suppress(ObjectExists):
+            self._put(key, value, if_absent=True)
+
+    def _get(self, key: str, model: type[Model]) -> Model:
+        return self._parse(key, self.store.get(key), model)
+
+    @staticmethod
+    def _parse(key: str, body: bytes, model: type[Model]) -> Model:
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            raise StoreUnavailable(f"the object {key} is damaged: {error.error_count()} fields do not fit") from error
+
+
+def reference(ending: Ending) -> ObjectRef:
+    """Where a stored result lies, for an event that cannot carry it."""
+    return ObjectRef(key=ending.key, sha256=hashlib.sha256(ending.body).hexdigest(), size=len(ending.body))

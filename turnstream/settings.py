@@ -1,0 +1,135 @@
+"""Every setting, read from the environment or from `.env`. The names are upper case there: `api_key` is API_KEY."""
+
+import hashlib
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+
+class StoreKind(StrEnum):
+    FILESYSTEM = "filesystem"
+    MINIO = "minio"
+
+
+class BrokerKind(StrEnum):
+    """What the broker is: the two want different timeouts and keep different promises."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    # Models
+    hf_token: SecretStr | None = Field(
+        default=None, description="token of the Hugging Face hub; without it the open weights are used"
+    )
+    diarization_model: str = Field(
+        default="pyannote/speaker-diarization-community-1",
+        description="a pipeline on the hub, or a local directory that holds one",
+    )
+    enable_diarization: bool = Field(
+        default=True, description="false: diarization is refused with 503; what is queued stays queued"
+    )
+    diarization_max_batch_size: int = Field(default=8, ge=1, le=64, description="jobs the engine holds open at once")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the networks run")
+    engine: Literal["pyannote", "scripted"] = Field(
+        default="pyannote", description="scripted answers without a model: to test all that surrounds it"
+    )
+    cache_dir: Path | None = Field(
+        default=None, description="where weights are kept; by default the user's cache directory"
+    )
+
+    # Access
+    api_key: SecretStr | None = Field(default=None, description="the key callers send; several are separated by commas")
+    host: str = Field(default="127.0.0.1", description="address the API listens on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port the API listens on")
+    turnstream_url: str = Field(default="http://127.0.0.1:8000", description="where the command line finds the API")
+
+    # What the stack stands on
+    data_dir: Path = Field(default=Path("data"), description="objects, spools and state of this machine")
+    broker: BrokerKind = Field(default=BrokerKind.EMBEDDED, description="embedded, or kafka for Apache Kafka")
+    kafka_bootstrap_servers: str = Field(
+        default="", description="host:port of the broker; empty: `turnstream up` starts the embedded one"
+    )
+    consumer_group: str = Field(default="turnstream", description="Kafka group of the workers")
+    partition_groups: int = Field(
+        default=1, ge=1, le=1024, description="K: gpu-jobs has K * 13 partitions; at least the number of workers"
+    )
+    object_store: StoreKind = Field(default=StoreKind.FILESYSTEM, description="filesystem or minio")
+    minio_endpoint: str = Field(default="127.0.0.1:9000", description="host:port of MinIO or another S3 server")
+    minio_access_key: SecretStr = Field(default=SecretStr(""), description="its access key")
+    minio_secret_key: SecretStr = Field(default=SecretStr(""), description="its secret key")
+    minio_bucket: str = Field(default="turnstream", description="bucket for everything; made if absent")
+    minio_region: str = Field(default="us-east-1", description="region of the bucket")
+    minio_secure: bool = Field(default=False, description="https instead of http")
+
+    # Limits
+    max_upload_bytes: int = Field(default=2 * GiB, ge=1, description="largest upload, in bytes")
+    max_audio_seconds: float = Field(default=12 * 3600, gt=0, description="longest recording, in seconds")
+    upload_timeout: float = Field(default=3600, gt=0, description="seconds an upload may take")
+    wait_limit: float = Field(default=55, gt=0, description="seconds POST /api/v1/diarize/file waits for its result")
+    store_timeout: float = Field(default=30, gt=0, description="seconds one call to the object store may take")
+    publish_timeout: float = Field(default=10, gt=0, description="seconds the broker has to acknowledge an event")
+    max_attempts: int = Field(default=3, ge=1, le=100, description="times a job is tried before it fails")
+    waveform_memory: int = Field(
+        default=512 * MiB,
+        ge=0,
+        description="bytes of decoded audio kept in memory; what is beyond goes to a spool file",
+    )
+    engine_step_limit: float = Field(
+        default=120, gt=0, description="seconds the engine may be silent before it is replaced"
+    )
+    engine_load_limit: float = Field(
+        default=1800, gt=0, description="seconds loading a model may take, its download included"
+    )
+    drain_limit: float = Field(default=5, ge=0, description="seconds a stopping worker gives its open jobs to end")
+
+    # Sweep
+    sweep_interval: float = Field(default=120, gt=0, description="seconds between two sweeps of the pending marks")
+    accepting_limit: float = Field(
+        default=900, gt=0, description="seconds after which a submission that never came to an end is erased"
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @cached_property
+    def api_keys(self) -> dict[str, str]:
+        """Key id -> key. The id is what records keep of a key: the first 16 hex digits of its SHA-256."""
+        keys = self.api_key.get_secret_value().split(",") if self.api_key else []
+        return {key_id(key): key for key in map(str.strip, keys) if key}
+
+    @property
+    def loopback_only(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.data_dir / "spool"
+
+    @model_validator(mode="after")
+    def _kafka_has_an_address(self) -> Self:
+        if self.broker is BrokerKind.KAFKA and not self.kafka_bootstrap_servers:
+            raise ValueError("BROKER=kafka wants KAFKA_BOOTSTRAP_SERVERS, such as broker:9092")
+        return self
+
+
+def key_id(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+ANONYMOUS = "anonymous"
+"""The owner of jobs on a service without keys, which listens on loopback only."""
