@@ -1,0 +1,69 @@
+"""Settings: names of the environment, each documented, contradictions refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from turnstream.settings import BrokerKind, Settings, key_id
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_names_of_the_seed_system(monkeypatch):
+    for name, value in {
+        "HF_TOKEN": "t",
+        "ENABLE_DIARIZATION": "false",
+        "DIARIZATION_MAX_BATCH_SIZE": "4",
+        "API_KEY": "k",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.hf_token and settings.hf_token.get_secret_value() == "t"
+    assert not settings.enable_diarization
+    assert settings.diarization_max_batch_size == 4
+    assert settings.api_keys == {key_id("k"): "k"}
+
+
+def test_a_file_serves_too(tmp_path):
+    (tmp_path / ".env").write_text("PORT=8123\nUNKNOWN=1\n")
+    assert Settings().port == 8123
+
+
+def test_several_keys_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("API_KEY", "a, b,,")
+    assert sorted(Settings().api_keys.values()) == ["a", "b"]
+
+
+def test_an_empty_key_is_no_key(monkeypatch):
+    monkeypatch.setenv("API_KEY", "")
+    assert Settings().api_keys == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("api", False)]
+)
+def test_loopback(host: str, inside: bool):
+    assert Settings(host=host).loopback_only is inside
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"diarization_max_batch_size": 0}, {"port": 70000}, {"device": "abacus"}, {"broker": BrokerKind.KAFKA}]
+)
+def test_contradictions_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_secrets_do_not_print(monkeypatch):
+    monkeypatch.setenv("API_KEY", "hunter2")
+    assert "hunter2" not in repr(Settings())
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_setting_is_documented(name: str):
+    if name != "log_level":
+        assert Settings.model_fields[name].description
