@@ -35,12 +35,20 @@ TurnstreamError
 │   ├── StoreUnavailable    503 store_unavailable
 │   ├── LayoutMismatch      503 layout_mismatch
 │   ├── OperationDisabled   503 operation_disabled
+│   ├── ServiceUnreachable  503 service_unreachable
 │   ├── WaitExpired         504 wait_expired
 │   ├── AttemptsExhausted   500 attempts_exhausted
 │   └── InternalError       500 internal_error
-└── EventError              a record on a topic is at fault
-    ├── EventInvalid        422 event_invalid
-    └── EventVersionUnknown 422 event_version_unknown
+├── EventError              a record on a topic is at fault
+│   ├── EventInvalid        422 event_invalid
+│   └── EventVersionUnknown 422 event_version_unknown
+└── LocalError              the command line or this machine is at fault: never sent, only shown
+    ├── ExtraMissing        extra_missing
+    ├── SettingsInvalid     settings_invalid
+    ├── FileUnusable        file_unusable
+    ├── PortTaken           port_taken
+    ├── DataDirInUse        data_dir_in_use
+    └── StackFailed         stack_failed
 """
 
 from collections.abc import Iterator
@@ -261,6 +269,11 @@ class OperationDisabled(InfrastructureError):
     title = "This operation is switched off"
 
 
+class ServiceUnreachable(InfrastructureError):
+    code = "service_unreachable"
+    title = "Nothing answers at the address of the service"
+
+
 class WaitExpired(InfrastructureError):
     code = "wait_expired"
     status = 504
@@ -291,6 +304,40 @@ class EventInvalid(EventError):
 class EventVersionUnknown(EventError):
     code = "event_version_unknown"
     title = "The event is of a version this release does not know"
+
+
+class LocalError(TurnstreamError):
+    """What the command line tells the person in front of it; the command then ends with exit code 2."""
+
+
+class ExtraMissing(LocalError):
+    code = "extra_missing"
+    title = "A part of Turnstream that this command wants is not installed"
+
+
+class SettingsInvalid(LocalError):
+    code = "settings_invalid"
+    title = "A setting is not valid"
+
+
+class FileUnusable(LocalError):
+    code = "file_unusable"
+    title = "The file cannot be read or written"
+
+
+class PortTaken(LocalError):
+    code = "port_taken"
+    title = "The port is taken"
+
+
+class DataDirInUse(LocalError):
+    code = "data_dir_in_use"
+    title = "Another stack uses this data directory"
+
+
+class StackFailed(LocalError):
+    code = "stack_failed"
+    title = "The stack did not come up"
 
 
 def error_classes(root: type[TurnstreamError] = TurnstreamError) -> Iterator[type[TurnstreamError]]:
