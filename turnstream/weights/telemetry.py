@@ -1,0 +1,18 @@
+"""Libraries that call home, told not to."""
+
+import os
+
+from turnstream.settings import Settings
+from turnstream.weights.source import Source, source_of
+
+
+def quiet(settings: Settings) -> None:
+    """Switch off what pyannote and the hub client send. To be called before the first import of either in a process.
+
+    Both read the environment when they are imported. Unless weights come from the hub, the hub client is also told to
+    stay offline, so that nothing is tried.
+    """
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if source_of(settings) is not Source.HUB:
+        os.environ["HF_HUB_OFFLINE"] = "1"
