@@ -51,6 +51,11 @@ def silence(seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:
     return np.zeros(round(seconds * rate), np.float32)
 
 
+def sample_repeated(times: int, directory: Path) -> Path:
+    """The sample several times over: a long recording of real speech."""
+    return wav(np.tile(sample_waveform(), times), SAMPLE_RATE, directory / f"sample-x{times}.wav")
+
+
 # Encoding
 
 
