@@ -1,9 +1,10 @@
 """The port to a message broker: publish with the broker's word for it, read a topic without a group, lay topics out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from schemas.errors import LayoutMismatch
 from schemas.events import Headers
 from schemas.topics import TopicSpec
 
@@ -59,7 +60,7 @@ class Bus(ABC):
         """Returns once all in-sync replicas have the record. An unknown topic raises BrokerUnavailable."""
 
     @abstractmethod
-    def read(self, topic: str, *, since: float | None = None) -> AsyncIterator[Record]:
+    def read(self, topic: str, *, since: float | None = None) -> AsyncGenerator[Record, None]:
         """Every partition of a topic from its beginning, without a group, for ever.
 
         Records with a timestamp before `since` (seconds since 1970) are dropped. A broker that goes away is waited for; a
@@ -77,3 +78,17 @@ class Bus(ABC):
     @abstractmethod
     async def reach(self, topic: str, group: str) -> dict[int, Reach]:
         """For each partition of the topic. Raises BrokerUnavailable where the topic does not exist."""
+
+
+def verify_partitions(specs: Sequence[TopicSpec], partitions: Mapping[str, int]) -> None:
+    """Raises LayoutMismatch where a topic has more or fewer partitions than its spec says."""
+    wrong = [
+        f"{spec.name} has {partitions[spec.name]} partitions instead of {spec.partitions}"
+        for spec in specs
+        if partitions[spec.name] != spec.partitions
+    ]
+    if wrong:
+        raise LayoutMismatch(
+            f"{'; '.join(wrong)}: give this process the PARTITION_GROUPS that the topics were made with, "
+            "or delete these topics while nothing runs (the jobs they hold are published again)"
+        )

@@ -1,0 +1,215 @@
+"""The bus on a broker that speaks Kafka's protocol, Apache Kafka or the embedded one, by way of librdkafka."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Self, cast
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    NewTopic,  # pyright: ignore[reportPrivateImportUsage]
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
+    TopicDescription,  # pyright: ignore[reportPrivateImportUsage]
+)
+
+from schemas.errors import BrokerUnavailable, TurnstreamError
+from schemas.events import Headers
+from schemas.topics import Layout, TopicSpec
+from turnstream.bus.base import Bus, Position, Reach, Record, verify_partitions
+from turnstream.bus.driver import LOG, tolerating, translated
+from turnstream.bus.kafka_reader import TopicReader, position
+from turnstream.settings import BrokerKind, Settings
+
+_LARGEST = max(spec.max_message_bytes for spec in Layout().topics())
+_WARM_UP = 1.0  # seconds that the first look for the broker may hold up acknowledgements
+_POLL = 0.2  # seconds between two looks at whether to stop
+_SETTLE = 0.05  # seconds until a topic just created is looked for again
+
+
+class KafkaBus(Bus):
+    """One producer, one administrative client, and a consumer for each reader.
+
+    `timeout` bounds every call, in seconds. `idempotent` keeps the driver's own retries from doubling or reordering
+    records; the embedded broker loses acknowledged records with it.
+    """
+
+    def __init__(self, bootstrap: str, *, timeout: float, idempotent: bool) -> None:
+        self._timeout = timeout
+        self._common: dict[str, Any] = {
+            "bootstrap.servers": bootstrap,
+            "allow.auto.create.topics": False,  # topics have a layout: nobody makes one by accident
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 500,
+            "socket.connection.setup.timeout.ms": 5_000,
+        }
+        self._producing = self._common | {
+            "acks": "all",
+            "enable.idempotence": idempotent,
+            "linger.ms": 0,
+            "message.timeout.ms": int(timeout * 1000),
+            "message.max.bytes": _LARGEST,
+            "queue.buffering.max.messages": 10_000,
+            "queue.buffering.max.kbytes": 64 << 10,
+        }
+        self._readers: set[TopicReader] = set()
+        self._closing = threading.Event()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        if not settings.kafka_bootstrap_servers:
+            raise BrokerUnavailable(
+                "no broker is named: set KAFKA_BOOTSTRAP_SERVERS, or start all with `turnstream up`"
+            )
+        return cls(
+            settings.kafka_bootstrap_servers,
+            timeout=settings.publish_timeout,
+            idempotent=settings.broker is BrokerKind.KAFKA,
+        )
+
+    async def start(self) -> None:
+        # Only the producer speaks in the log: it is always connected, and five voices would say the same.
+        self._producer = Producer(self._producing, logger=LOG)
+        self._admin = AdminClient(self._common | {"log_level": 0})
+        self._poller = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
+        self._poller.start()
+
+    async def close(self) -> None:
+        for reader in tuple(self._readers):
+            await reader.close()
+        self._closing.set()
+        await asyncio.to_thread(self._poller.join)
+
+    async def publish(
+        self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int | None = None
+    ) -> Position:
+        if self._closing.is_set():
+            raise BrokerUnavailable("the bus is closed")
+        acknowledged: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        try:
+            self._producer.produce(
+                topic,
+                value,
+                key,
+                partition=-1 if partition is None else partition,
+                headers=list(headers),
+                on_delivery=partial(_delivered, acknowledged),
+            )
+        except BufferError as error:
+            raise BrokerUnavailable("too many events wait for the broker") from error
+        except KafkaException as error:
+            raise translated(error.args[0], f"publishing to {topic}") from error
+        return await acknowledged
+
+    async def read(self, topic: str, *, since: float | None = None) -> AsyncGenerator[Record, None]:
+        reader = TopicReader(self._admin, self._common, topic, since)
+        self._readers.add(reader)
+        try:
+            while batch := await reader.batch():
+                for record in batch:
+                    yield record
+        finally:
+            self._readers.discard(reader)
+            await reader.close()
+
+    async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        names = [spec.name for spec in specs]
+        async with self._asking("laying out topics"):
+            there = await self._describe(names)
+            if missing := [spec for spec in specs if spec.name not in there]:
+                await self._create(missing)
+                # On a cluster a new topic takes a moment to be known everywhere.
+                while len(there := await self._describe(names)) < len(names):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(_SETTLE)
+        verify_partitions(specs, {name: len(topic.partitions) for name, topic in there.items()})
+
+    async def topic_id(self, topic: str) -> str | None:
+        async with self._asking(f"looking for {topic}"):
+            found = await self._describe([topic])
+        return str(found[topic].topic_id) if topic in found else None
+
+    async def reach(self, topic: str, group: str) -> dict[int, Reach]:
+        async with self._asking(f"asking how far {group} came in {topic}"):
+            found = await self._describe([topic])
+            if topic not in found:
+                raise BrokerUnavailable(f"the broker has no topic {topic}")
+            partitions = [TopicPartition(topic, p.id) for p in found[topic].partitions]
+            lows = self._admin.list_offsets(
+                {partition: cast(OffsetSpec, OffsetSpec.earliest()) for partition in partitions},
+                request_timeout=self._timeout,
+            )
+            committed = self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, partitions)], request_timeout=self._timeout
+            )
+            low = {
+                partition.partition: (await asyncio.wrap_future(future)).offset for partition, future in lows.items()
+            }
+            offsets = (await asyncio.wrap_future(committed[group])).topic_partitions or ()
+        done = {offset.partition: offset.offset for offset in offsets if offset.offset >= 0 and offset.error is None}
+        return {partition: Reach(low=at, committed=done.get(partition)) for partition, at in low.items()}
+
+    async def _describe(self, topics: Sequence[str]) -> dict[str, TopicDescription]:
+        """Those of the topics that exist."""
+        asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout)
+        found: dict[str, TopicDescription] = {}
+        for name, future in asked.items():
+            with tolerating(KafkaError.UNKNOWN_TOPIC_OR_PART):
+                found[name] = await asyncio.wrap_future(future)
+        return found
+
+    async def _create(self, specs: Sequence[TopicSpec]) -> None:
+        # -1: as many replicas as the broker's own default says.
+        topics = [
+            NewTopic(spec.name, spec.partitions, -1, config={"max.message.bytes": str(spec.max_message_bytes)})
+            for spec in specs
+        ]
+        for future in self._admin.create_topics(topics, request_timeout=self._timeout).values():
+            with tolerating(KafkaError.TOPIC_ALREADY_EXISTS):  # another process was quicker
+                await asyncio.wrap_future(future)
+
+    @asynccontextmanager
+    async def _asking(self, doing: str) -> AsyncGenerator[None, None]:
+        """One deadline and one table of errors for whatever an administrative call does."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except KafkaException as error:
+            raise translated(error.args[0], doing) from error
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"{doing}: no answer within {self._timeout:g} s") from error
+
+    def _poll(self) -> None:
+        """The producer's thread: it alone completes what `publish` waits for."""
+        with suppress(KafkaException):  # a broker that is away is found by the first publish
+            self._producer.list_topics(timeout=min(_WARM_UP, self._timeout))
+        while not self._closing.is_set():
+            self._producer.poll(_POLL)
+        if self._producer.flush(self._timeout):
+            self._producer.purge()
+            self._producer.flush(_POLL)
+
+
+def _delivered(acknowledged: asyncio.Future[Position], error: KafkaError | None, message: Message) -> None:
+    """In the producer's thread."""
+    outcome = translated(error, f"publishing to {message.topic()}") if error else position(message)
+    with suppress(RuntimeError):  # the loop is closed, and with it went the caller
+        acknowledged.get_loop().call_soon_threadsafe(_complete, acknowledged, outcome)
+
+
+def _complete(acknowledged: asyncio.Future[Position], outcome: Position | TurnstreamError) -> None:
+    if acknowledged.done():  # the caller was cancelled
+        return
+    if isinstance(outcome, Position):
+        acknowledged.set_result(outcome)
+    else:
+        acknowledged.set_exception(outcome)
