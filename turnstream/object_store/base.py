@@ -46,7 +46,7 @@ class ObjectStore(ABC):
     def put_stream(self, key: str, stream: BinaryIO, *, size: int | None = None, if_absent: bool = False) -> None:
         """Write what `stream` yields until its end, in bounded memory; `size` in bytes, None where it is not known.
 
-        A stream that ends before `size` raises StoreUnavailable, and nothing is kept.
+        A stream of another length than `size` raises StoreUnavailable; then, and where the stream itself raises, nothing is kept.
         """
 
     @abstractmethod
@@ -70,7 +70,9 @@ class ObjectStore(ABC):
         """Remove an object; one that does not exist is no error."""
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove all objects whose keys begin with `prefix`; returns how many."""
+        """Remove all objects whose keys begin with `prefix`; returns how many. An empty prefix is a BadKey."""
+        if not prefix:
+            raise BadKey("an empty prefix would remove everything")
         keys = [info.key for info in self.list(prefix)]
         for key in keys:
             self.delete(key)
@@ -98,8 +100,6 @@ class ObjectStore(ABC):
 
 
 CHECK_KEY = "health/check"
-PAGE = 1000
-"""Keys a listing fetches at a time."""
 
 
 def exists(store: ObjectStore, key: str) -> bool:
