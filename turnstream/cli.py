@@ -1,0 +1,55 @@
+"""The console script: finds the command, and turns what it raises into one line and an exit code.
+
+0: done. 1: it failed, and the line says why. 2: the call, a setting or this machine is at fault, and the line says what to do.
+130: stopped with Ctrl-C.
+"""
+
+import importlib.util
+import sys
+
+from pydantic import ValidationError
+
+from schemas.errors import ExtraMissing, LocalError, TurnstreamError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+WANTS = {"up": ("local", "faust"), "demo": ("local", "faust")}
+"""Command -> the extra it wants, and a module that only this extra brings; the others want `cli`."""
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """A command from its arguments to its exit code."""
+    try:
+        require_extra(arguments[0] if arguments else "")
+        from turnstream.commands import app
+
+        app(arguments, prog_name="turnstream")
+    except SystemExit as end:  # how typer ends, well or not
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (TurnstreamError, ValidationError) as error:
+        print(f"turnstream: {one_line(error)}", file=sys.stderr)
+        return USAGE if isinstance(error, LocalError | ValidationError) else FAILED
+    return 0
+
+
+def require_extra(command: str) -> None:
+    """Raises ExtraMissing with what to type."""
+    extra, module = WANTS.get(command, ("cli", "typer"))
+    for each in ("typer", "rich", module):
+        if importlib.util.find_spec(each) is None:
+            what = f"`turnstream {command}`" if command in WANTS else "this command"
+            raise ExtraMissing(f"{what} wants the extra {extra!r}: pip install 'turnstream[{extra}]'")
+
+
+def one_line(error: TurnstreamError | ValidationError) -> str:
+    if isinstance(error, TurnstreamError):
+        return error.detail
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    setting = name.upper() if error.title == "Settings" else name
+    return f"{setting}: {first['msg']}" if setting else str(first["msg"])

