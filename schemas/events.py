@@ -4,6 +4,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-proto
 """
 
 import builtins
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ DIARIZATION_COMPLETED = "turnstream.diarization.completed.v1"
 DIARIZATION_FAILED = "turnstream.diarization.failed.v1"
 
 CONTENT_TYPE = "application/json"
+SPEC_VERSION = "1.0"
+_ATTRIBUTES = ("id", "type", "source", "subject", "time")
 Headers = tuple[tuple[str, bytes], ...]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,6 +31,12 @@ Model = TypeVar("Model", bound=BaseModel)
 def new_traceparent() -> str:
     """The root of a W3C trace context: https://www.w3.org/TR/trace-context/#traceparent-header"""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _traceparent(raw: bytes | None) -> str:
+    """What the record says, if it is a trace context: else a new one begins, as W3C has it."""
+    text = (raw or b"").decode("ascii", "replace")
+    return text if re.fullmatch("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", text) else new_traceparent()
 
 
 def event_id(job_id: str, run: str) -> str:
@@ -67,7 +76,7 @@ class Event(Value):
     @property
     def headers(self) -> Headers:
         attributes = {
-            "ce_specversion": "1.0",
+            "ce_specversion": SPEC_VERSION,
             "ce_id": self.id,
             "ce_type": self.type,
             "ce_source": self.source,
@@ -83,12 +92,12 @@ class Event(Value):
         """Read a record's headers and value back. Raises EventInvalid."""
         if value is None:
             raise EventInvalid("the record has no value")
+        raw = dict(headers or ())  # whatever else others put there, text or not, is none of our business
         try:
-            text = {name: raw.decode() for name, raw in headers or ()}
-            return cls.model_validate(
-                {name: text.get(f"ce_{name}") for name in ("id", "type", "source", "subject", "time")}
-                | {"traceparent": text.get("traceparent") or new_traceparent(), "data": value}
-            )
+            text = {name: raw[f"ce_{name}"].decode() for name in (*_ATTRIBUTES, "specversion") if f"ce_{name}" in raw}
+            if text.pop("specversion", None) != SPEC_VERSION:
+                raise EventInvalid(f"the record is not a CloudEvent of version {SPEC_VERSION}")
+            return cls.model_validate(text | {"traceparent": _traceparent(raw.get("traceparent")), "data": value})
         except (ValidationError, UnicodeDecodeError, AttributeError) as error:
             raise EventInvalid(f"the record's headers are not those of a CloudEvent: {_brief(error)}") from error
 

@@ -92,7 +92,7 @@ class Kafka:
         topics = [topic for topic in admin.list_topics(timeout=TIMEOUT).topics if not topic.startswith("__")]
         for future in admin.delete_topics(topics).values() if topics else ():
             await asyncio.wrap_future(future)
-        while not {*admin.list_topics(timeout=TIMEOUT).topics}.isdisjoint(topics):
+        while not {*admin.list_topics(timeout=TIMEOUT).topics}.isdisjoint(topics):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -288,19 +288,13 @@ async def test_a_waiting_reader_stops_at_once(bus: Bus) -> None:
 
 async def test_closing_the_bus_ends_its_readers(bus: Bus) -> None:
     await bus.publish(Topic.JOB_CONTROL, key=None, value=b"x")
-    seen = []
-
-    async def reading() -> None:
-        async for record in bus.read(Topic.JOB_CONTROL):
-            seen.append(record.value)
-
-    task = asyncio.create_task(reading())
-    async with asyncio.timeout(SOON):
-        while not seen:
-            await asyncio.sleep(0.01)
-        await bus.close()
-        await task
-    assert seen == [b"x"]
+    records = bus.read(Topic.JOB_CONTROL)
+    assert (await anext(records)).value == b"x"
+    waiting = asyncio.ensure_future(anext(records))
+    await asyncio.sleep(0.05)
+    await bus.close()
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(waiting, SOON)
 
 
 async def test_a_topic_that_is_not_there_yet_is_waited_for(bus: Bus) -> None:
@@ -315,16 +309,15 @@ async def test_a_topic_that_is_not_there_yet_is_waited_for(bus: Bus) -> None:
 
 
 async def test_the_layout_can_be_agreed_on_again_and_by_two_at_once(world: World, bus: Bus) -> None:
-    other = world.bus()
-    await other.start()
-    topics = Layout().topics()
-    await asyncio.gather(*(b.ensure_topics([t for t in topics if t.name not in _THERE]) for b in (bus, other)))
-    await bus.ensure_topics([JOBS, RESULTS, CONTROL])
-    if other is not bus:
-        await other.close()
-
-
-_THERE = {JOBS.name, RESULTS.name, CONTROL.name}
+    others = [
+        TopicSpec(name=name, partitions=2) for name in Topic if name not in {JOBS.name, RESULTS.name, CONTROL.name}
+    ]
+    second = world.bus()
+    await second.start()
+    await asyncio.gather(bus.ensure_topics(others), second.ensure_topics(others))
+    await bus.ensure_topics([JOBS, RESULTS, CONTROL, *others])
+    if second is not bus:
+        await second.close()
 
 
 @pytest.mark.parametrize("partitions", [2, 4])
@@ -371,19 +364,31 @@ async def test_reach_of_an_unknown_topic_is_an_error(bus: Bus) -> None:
 async def test_every_call_fails_in_time_while_the_broker_is_away(world: World, bus: Bus) -> None:
     await bus.publish(Topic.JOBS, key=None, value=b"x")
     await world.take_away()
-    for call in (
+    started = time.monotonic()
+    outcomes = await asyncio.gather(
         bus.publish(Topic.JOBS, key=None, value=b"x"),
         bus.ensure_topics([JOBS]),
         bus.topic_id(Topic.JOBS),
         bus.reach(Topic.JOBS, "workers"),
-    ):
-        started = time.monotonic()
-        with pytest.raises(BrokerUnavailable):
-            await call
-        assert time.monotonic() - started < TIMEOUT + SLACK
+        return_exceptions=True,
+    )
+    assert {type(outcome) for outcome in outcomes} == {BrokerUnavailable}
+    assert time.monotonic() - started < TIMEOUT + SLACK
     await world.bring_back_empty()
     await until_back(bus, [JOBS])
     assert (await asyncio.wait_for(bus.publish(Topic.JOBS, key=None, value=b"y"), SOON)).offset == 0
+
+
+async def test_closing_does_not_wait_for_a_broker_that_is_away(world: World, bus: Bus) -> None:
+    await bus.publish(Topic.JOB_CONTROL, key=None, value=b"x")
+    await world.take_away()
+    waiting = asyncio.create_task(bus.publish(Topic.JOB_CONTROL, key=None, value=b"x"))
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    await bus.close()
+    assert time.monotonic() - started < TIMEOUT + SLACK
+    with pytest.raises(BrokerUnavailable):
+        await asyncio.wait_for(waiting, SOON)
 
 
 async def test_a_bus_starts_before_its_broker(world: World) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicCollection, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, TopicDescription  # pyright: ignore[reportPrivateImportUsage]
 
 from turnstream.bus.base import Position, Record
@@ -15,6 +16,7 @@ _BATCH = 256  # records handed to the loop at a time; the next are fetched from 
 _POLL = 0.1  # seconds between two looks at whether to stop
 _LOOK = 1.0  # seconds between two looks at whether the topic was made anew
 _SEEK = 0.1  # seconds between two looks for a topic that is not there yet
+_LEADERS = 1.0  # seconds that learning the partitions' leaders may take
 _ANSWER = 5.0  # seconds such a look may take; nothing waits for it
 
 _CONSUMING: dict[str, Any] = {
@@ -87,6 +89,8 @@ class TopicReader:
     def _open(self, topic: TopicDescription) -> None:
         self._leave()
         self._consumer = Consumer(self._config)
+        with suppress(KafkaException):  # a consumer that knows the leaders begins half a second sooner
+            self._consumer.list_topics(self._topic, timeout=_LEADERS)
         self._consumer.assign([TopicPartition(self._topic, p.id, OFFSET_BEGINNING) for p in topic.partitions])
         self._incarnation = str(topic.topic_id)
 

@@ -1,0 +1,93 @@
+"""What only the adapter for Kafka's protocol can get wrong, shown without a broker or with one that hangs."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from schemas.errors import BrokerUnavailable
+from schemas.topics import Layout, Topic
+from tests.support.brokers import EmbeddedBroker, free_port
+from turnstream.bus import connect
+from turnstream.bus.embedded import HOST
+from turnstream.bus.kafka import KafkaBus
+from turnstream.settings import Settings
+
+
+def nowhere(timeout: float) -> KafkaBus:
+    return KafkaBus(f"{HOST}:{free_port()}", timeout=timeout, idempotent=False)
+
+
+def test_without_an_address_the_error_says_what_to_set():
+    with pytest.raises(BrokerUnavailable, match=r"KAFKA_BOOTSTRAP_SERVERS.*turnstream up"):
+        connect(Settings(_env_file=None, kafka_bootstrap_servers=""))
+
+
+@pytest.mark.parametrize(("kind", "idempotent"), [("embedded", False), ("kafka", True)])
+def test_idempotence_is_for_apache_kafka_alone(kind: str, idempotent: bool):
+    bus = connect(Settings(_env_file=None, broker=kind, kafka_bootstrap_servers="127.0.0.1:9"))
+    assert isinstance(bus, KafkaBus)
+    assert bus._producing["enable.idempotence"] is idempotent
+
+
+async def test_what_waits_for_the_broker_is_bounded():
+    bus = nowhere(timeout=30)
+    await bus.start()
+    bus._timeout = 0.1  # what is left when the bus closes is given up soon
+    waiting = [asyncio.create_task(bus.publish(Topic.JOBS, key=None, value=b"x")) for _ in range(10_000)]
+    await asyncio.sleep(0)
+    with pytest.raises(BrokerUnavailable, match="too many"):
+        await bus.publish(Topic.JOBS, key=None, value=b"x")
+    await bus.close()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {BrokerUnavailable}
+
+
+async def test_a_caller_who_left_leaves_nothing_behind():
+    bus = nowhere(timeout=1)
+    await bus.start()
+    task = asyncio.create_task(bus.publish(Topic.JOBS, key=None, value=b"x"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(5):
+        while len(bus._producer):  # noqa: ASYNC110 - the driver tells nobody
+            await asyncio.sleep(0.05)
+    await bus.close()
+
+
+async def test_a_broker_that_is_away_is_no_flood_in_the_log(caplog: pytest.LogCaptureFixture, capfd):
+    bus = nowhere(timeout=2)
+    with caplog.at_level(logging.DEBUG, logger="turnstream.bus.librdkafka"):
+        await bus.start()
+        reading = asyncio.create_task(anext(bus.read(Topic.JOB_CONTROL)))
+        with pytest.raises(BrokerUnavailable):
+            await bus.publish(Topic.JOBS, key=None, value=b"x")
+        await bus.close()
+    with pytest.raises(StopAsyncIteration):
+        await reading
+    assert 1 <= len(caplog.records) <= 3
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.stack
+async def test_a_broker_that_hangs_is_away():
+    async with EmbeddedBroker() as broker:
+        bus = KafkaBus(broker.bootstrap, timeout=1, idempotent=False)
+        await bus.start()
+        await bus.ensure_topics(Layout().topics())
+        broker.hang()
+        started = time.monotonic()
+        outcomes = await asyncio.gather(
+            bus.publish(Topic.JOBS, key=None, value=b"x"),
+            bus.topic_id(Topic.JOBS),
+            bus.reach(Topic.JOBS, "workers"),
+            return_exceptions=True,
+        )
+        assert {type(outcome) for outcome in outcomes} == {BrokerUnavailable}
+        assert time.monotonic() - started < 3
+        broker.go_on()
+        assert await bus.topic_id(Topic.JOBS)
+        await bus.publish(Topic.JOBS, key=None, value=b"x")
+        await bus.close()
