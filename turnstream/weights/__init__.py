@@ -1,20 +1,25 @@
-"""Where models come from: a local directory, the hub, or the open pack. Importing this loads no library of models."""
+"""Where models come from: a local directory, the hub, or the open pack.
 
-import logging
-import time
-from collections.abc import Callable
+    weights = resolve(settings)
+    quiet(settings)
+    pipeline = pyannote.audio.Pipeline.from_pretrained(weights.path)
 
-from turnstream.settings import Settings
-from turnstream.weights.cache import cache_dir
-from turnstream.weights.source import COMMUNITY_1, Source, Weights
+Importing this loads no library of models.
+"""
 
-log = logging.getLogger(__name__)
+from turnstream.weights.pins import OPEN_PACK_DOWNLOAD
+from turnstream.weights.resolution import available, download_size, resolve
+from turnstream.weights.source import COMMUNITY_1, Source, Weights, source_of
+from turnstream.weights.telemetry import quiet
 
-
-def resolve(settings: Settings, *, progress: Callable[[str], None] | None = None) -> Weights:
-    from turnstream.weights import open_pack
-
-    say = progress or log.info
-    deadline = time.monotonic() + settings.engine_load_limit
-    path = open_pack.build(cache_dir(settings), deadline=deadline, say=say)
-    return Weights(path, COMMUNITY_1, Source.OPEN_PACK, open_pack.REVISION)
+__all__ = [
+    "COMMUNITY_1",
+    "OPEN_PACK_DOWNLOAD",
+    "Source",
+    "Weights",
+    "available",
+    "download_size",
+    "quiet",
+    "resolve",
+    "source_of",
+]

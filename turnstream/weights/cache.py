@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,8 +36,11 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def one_builder(folder: Path, *, deadline: float, say: Say) -> Iterator[None]:
-    """Hold `folder` alone, among all processes of this machine. The system lets go of it when its holder dies."""
+def one_builder(folder: Path, *, deadline: float, say: Say) -> Generator[None]:
+    """Hold `folder` alone, among all processes of this machine. The system lets go of it when its holder dies.
+
+    What a builder that was killed left behind is removed: every hidden directory in it.
+    """
     with (folder / ".lock").open("wb") as lock:
         waiting = False
         while not _locked(lock.fileno()):
@@ -47,6 +50,8 @@ def one_builder(folder: Path, *, deadline: float, say: Say) -> Iterator[None]:
                 say("waiting for another process that prepares the weights")
             waiting = True
             time.sleep(POLL)
+        for leftover in folder.glob(".*/"):
+            shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
@@ -58,15 +63,9 @@ def _locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def built(target: Path) -> Iterator[Path]:
-    """A new directory that takes the place of `target` when the block ends well, and is gone when it does not.
-
-    Only for the one builder: what an earlier one left behind when it was killed is removed first.
-    """
-    marker = f".{target.name}."
-    for leftover in target.parent.glob(f"{marker}*"):
-        shutil.rmtree(leftover)
-    with tempfile.TemporaryDirectory(prefix=marker, dir=target.parent) as scratch:
+def built(target: Path) -> Generator[Path]:
+    """A new directory that takes the place of `target` when the block ends well, and is gone when it does not."""
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as scratch:
         building = Path(scratch) / "new"
         building.mkdir()
         yield building

@@ -1,6 +1,7 @@
 """community-1's embedding network as a pyannote checkpoint, from the int8 graph that moonshine-voice carries."""
 
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ def save_checkpoint(graph: Graph, path: Path) -> None:
     """Write the network of `graph` to `path` as pyannote's `Model.from_pretrained` reads it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pyannote and its dependencies warn of what is of no use here
-        import lightning.pytorch
         import torch
         from pyannote.audio.core.task import Problem, Resolution, Specifications
         from pyannote.audio.models.embedding import WeSpeakerResNet34
@@ -36,7 +36,7 @@ def save_checkpoint(graph: Graph, path: Path) -> None:
     checkpoint: dict[str, Any] = {
         "state_dict": state,
         "hyper_parameters": dict(model.hparams),
-        "pytorch-lightning_version": lightning.pytorch.__version__,
+        "pytorch-lightning_version": version("lightning"),
     }
     model.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, path)

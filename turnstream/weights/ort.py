@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from flatbuffers import number_types
+from flatbuffers import encode, number_types, packer
 from flatbuffers.table import Table
 from numpy.typing import NDArray
 
@@ -40,7 +39,7 @@ class Graph:
 def read(blob: bytes) -> Graph:
     if blob[4:8] != IDENTIFIER:
         raise ValueError("not a network in ONNX Runtime's format")
-    root = flatbuffers.encode.Get(flatbuffers.packer.uoffset, blob, 0)
+    root = encode.Get(packer.uoffset, blob, 0)
     graph = _child(_child(Table(blob, root), _SESSION_MODEL), _MODEL_GRAPH)
     tensors = {_text(tensor, _TENSOR_NAME): _array(tensor) for tensor in _children(graph, _GRAPH_TENSORS)}
     nodes = (

@@ -35,6 +35,9 @@ def source_of(settings: Settings) -> Source:
     """Where `settings` say that weights come from. Looks at the disk, never at the network."""
     if Path(settings.diarization_model).expanduser().is_dir():
         return Source.DIRECTORY
-    if settings.hf_token and settings.hf_token.get_secret_value():
-        return Source.HUB
-    return Source.OPEN_PACK
+    return Source.HUB if token_of(settings) else Source.OPEN_PACK
+
+
+def token_of(settings: Settings) -> str:
+    """HF_TOKEN, empty where there is none."""
+    return settings.hf_token.get_secret_value().strip() if settings.hf_token else ""

