@@ -1,0 +1,62 @@
+"""The application. Nothing is opened at import: resources live as long as the lifespan."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from producer_api import problems
+from producer_api.auth import AuthMiddleware, require_protection
+from producer_api.lingering import LingeringMiddleware
+from producer_api.openapi import DESCRIPTION, complete
+from producer_api.probing import Prober
+from producer_api.routes import diarize, health, jobs
+from producer_api.service import running
+from turnstream import __version__
+from turnstream import bus as buses
+from turnstream import object_store as stores
+from turnstream.bus.base import Bus
+from turnstream.object_store.base import ObjectStore
+from turnstream.settings import Settings
+
+log = logging.getLogger("turnstream.api")
+
+
+def create_app(
+    settings: Settings, *, store: ObjectStore | None = None, bus: Bus | None = None, prober: Prober | None = None
+) -> FastAPI:
+    """The producer API. `store`, `bus` and `prober` replace what the settings name, such as by the twins.
+
+    Raises Unprotected where no key is configured and other machines could call.
+    """
+    require_protection(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with running(
+            settings,
+            store or stores.connect(settings),
+            bus or buses.connect(settings),
+            prober or Prober(),
+        ) as service:
+            app.state.service = service
+            yield
+
+    app = FastAPI(
+        title="Turnstream",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+    )
+    for router in (diarize.router, jobs.router, health.router):
+        app.include_router(router)
+    complete(app)
+    # The last one added is the first to see a call.
+    app.add_middleware(AuthMiddleware, settings=settings)
+    problems.install(app)
+    app.add_middleware(LingeringMiddleware)
+    return app

@@ -1,0 +1,73 @@
+"""Who calls, and may the call be made at all: decided before the first byte of the body is read."""
+
+import hmac
+import logging
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from schemas.errors import InvalidRequest, OperationDisabled, Unauthorized, UploadTooLarge
+from turnstream.settings import ANONYMOUS, KiB, Settings
+
+log = logging.getLogger("turnstream.api")
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+UPLOADS = frozenset({"/api/v1/diarize/file", "/api/v1/jobs"})
+FORM_ALLOWANCE = 64 * KiB
+"""Bytes a form may have besides its recording: boundaries, headers and the other fields."""
+
+
+class Unprotected(Exception):
+    """No key is configured although others than this machine could call."""
+
+
+def require_protection(settings: Settings) -> None:
+    """Raises Unprotected."""
+    if settings.api_keys:
+        return
+    if not settings.loopback_only:
+        raise Unprotected(
+            f"API_KEY is not set and HOST={settings.host} can be reached from other machines: set API_KEY, or HOST=127.0.0.1"
+        )
+    log.warning("API_KEY is not set: everybody on this machine may call, and nobody else (HOST=%s)", settings.host)
+
+
+class AuthMiddleware:
+    """Puts the owner, the id of the caller's key, into the request's state. Raises what `problems` answers with."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self._settings = settings
+        self._keys = [(owner, key.encode()) for owner, key in settings.api_keys.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+            headers = Headers(scope=scope)
+            scope.setdefault("state", {})["owner"] = self._owner(headers)
+            if scope["method"] == "POST" and scope["path"] in UPLOADS:
+                self._check_upload(headers)
+        await self.app(scope, receive, send)
+
+    def _owner(self, headers: Headers) -> str:
+        if not self._keys:
+            return ANONYMOUS
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
+        owner = None
+        for candidate, key in self._keys:  # all of them: the time taken tells nothing about which one fits
+            if hmac.compare_digest(given.encode("latin-1"), key):
+                owner = candidate
+        if owner is None:
+            raise Unauthorized("Send a valid key as x-api-key or as Authorization: Bearer")
+        return owner
+
+    def _check_upload(self, headers: Headers) -> None:
+        if not self._settings.enable_diarization:
+            raise OperationDisabled("Diarization is switched off here (ENABLE_DIARIZATION=false)")
+        try:
+            length = int(headers.get("content-length", "0"))
+        except ValueError:
+            raise InvalidRequest("Content-Length is not a number") from None
+        limit = self._settings.max_upload_bytes
+        if length > limit + FORM_ALLOWANCE:
+            raise UploadTooLarge(f"The upload has {length} bytes, {limit} are taken at most", limit=limit)

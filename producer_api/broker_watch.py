@@ -1,0 +1,70 @@
+"""Keeps an eye on the broker: makes the topics, knows their incarnation, says what is missing."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from producer_api.threads import Threads
+from schemas.errors import BrokerUnavailable, LayoutMismatch, TurnstreamError
+from schemas.topics import Layout, Topic
+from turnstream.bus.base import Bus
+from turnstream.records import Records
+
+log = logging.getLogger("turnstream.api")
+
+CHECK_INTERVAL = 1.0
+BACKOFF_LIMIT = 5.0
+
+
+class BrokerWatch:
+    def __init__(self, bus: Bus, records: Records, layout: Layout, threads: Threads) -> None:
+        self.topic_id: str | None = None
+        """The incarnation of `gpu-jobs`, at most CHECK_INTERVAL old while all is well."""
+        self.problem: TurnstreamError | None = BrokerUnavailable("The broker has not answered yet")
+        """Why nothing can be published just now; None while all is well."""
+        self.on_new_topics: list[Callable[[], None]] = []
+        """Called when the topics were found for the first time, and each time they were made anew."""
+        self._bus = bus
+        self._records = records
+        self._layout = layout
+        self._threads = threads
+        self._agreed = False
+
+    async def run(self) -> None:
+        delay = CHECK_INTERVAL
+        while True:
+            try:
+                await self.check()
+                delay = CHECK_INTERVAL
+            except TurnstreamError as error:
+                if self.problem is None or self.problem.code != error.code:
+                    log.warning("nothing can be published: %s", error.detail)
+                self.problem = error
+                delay = min(delay * 1.5, BACKOFF_LIMIT)
+            await asyncio.sleep(delay)
+
+    async def check(self) -> None:
+        """Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch."""
+        topic_id = await self._bus.topic_id(Topic.JOBS) if self._agreed else None
+        if topic_id is None:
+            await self._lay_out()
+            topic_id = await self._bus.topic_id(Topic.JOBS)
+        if topic_id is None:
+            raise BrokerUnavailable("The topics are not there yet")
+        if self.problem is not None:
+            log.info("the broker answers and the topics are in place")
+        self.problem = None
+        if topic_id != self.topic_id:
+            self.topic_id = topic_id
+            for call in self.on_new_topics:
+                call()
+
+    def require_layout(self) -> None:
+        """Raises LayoutMismatch where an event would go to a partition that means something else."""
+        if isinstance(self.problem, LayoutMismatch):
+            raise self.problem
+
+    async def _lay_out(self) -> None:
+        await self._threads.run(self._records.agree_on_layout, self._layout)
+        await self._bus.ensure_topics(self._layout.topics())
+        self._agreed = True

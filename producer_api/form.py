@@ -1,0 +1,199 @@
+"""A multipart form with a recording, parsed as it comes and never held in memory."""
+
+import asyncio
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from producer_api.auth import FORM_ALLOWANCE
+from producer_api.spool import Spool
+from producer_api.threads import Threads
+from schemas.errors import AudioEmpty, AudioMissing, InvalidRequest, UploadTimeout, UploadTooLarge
+from turnstream.settings import KiB, Settings
+
+AUDIO_FIELDS = ("audio", "file")
+FIELD_LIMIT = 4 * KiB
+"""Bytes of one value besides the recording."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A form that arrived whole. As a context manager it removes the spool."""
+
+    path: Path
+    size: int
+    sha256: str
+    filename: str | None
+    content_type: str | None
+    fields: dict[str, str]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+async def read_form(request: Request, known: Collection[str], settings: Settings, threads: Threads) -> Upload:
+    """Receive a form whose fields are the recording and those in `known`; whatever goes wrong, nothing stays.
+
+    Raises InvalidRequest, AudioMissing, AudioEmpty, UploadTooLarge, UploadTimeout, StoreUnavailable (the spool cannot be
+    written) and Starlette's ClientDisconnect.
+    """
+    boundary = _boundary(request)
+    spool = Spool(settings.spool_dir, settings.max_upload_bytes)
+    try:
+        form = _Form(boundary, known, spool)
+        async with asyncio.timeout(settings.upload_timeout):
+            await _receive(request, form, settings.max_upload_bytes + FORM_ALLOWANCE, threads)
+        spool.close()
+        return form.upload()
+    except BaseException as error:
+        spool.discard()
+        match error:
+            case TimeoutError():
+                raise UploadTimeout(f"The upload did not arrive within {settings.upload_timeout:g} s") from None
+            case FormParserError():
+                raise InvalidRequest(f"The form cannot be read: {error}") from None
+            case _:
+                raise
+
+
+async def _receive(request: Request, form: "_Form", limit: int, threads: Threads) -> None:
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise UploadTooLarge(f"The upload is larger than {limit} bytes", limit=limit)
+        form.feed(chunk)
+        await form.spool.drain(threads)
+    await form.spool.drain(threads, least=1)
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise InvalidRequest('Send the recording as multipart/form-data, such as curl -F "audio=@a.wav" does')
+    return boundary
+
+
+@dataclass
+class _Part:
+    header_name: bytearray = field(default_factory=bytearray)
+    header_value: bytearray = field(default_factory=bytearray)
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    name: str = ""
+    filename: str | None = None
+    value: bytearray = field(default_factory=bytearray)
+
+    @property
+    def is_audio(self) -> bool:
+        return self.name in AUDIO_FIELDS
+
+
+class _Form:
+    """What a push parser calls, and what it gathered."""
+
+    def __init__(self, boundary: bytes, known: Collection[str], spool: Spool) -> None:
+        self.spool = spool
+        self._known = known
+        self._fields: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._audio: _Part | None = None
+        self._part = _Part()
+        self._complete = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_name,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._finish,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        self._parser.write(chunk)
+
+    def upload(self) -> Upload:
+        if not self._complete:
+            raise InvalidRequest("The form ends before its last boundary")
+        audio = self._audio
+        # A browser's form in which no file was chosen has the field, without a name and without bytes.
+        if audio is None or not (self.spool.size or audio.filename):
+            raise AudioMissing(f"Send the recording in the field {' or '.join(AUDIO_FIELDS)}")
+        if not self.spool.size:
+            raise AudioEmpty("The file has no bytes")
+        return Upload(
+            path=self.spool.path,
+            size=self.spool.size,
+            sha256=self.spool.sha256,
+            filename=_plain_name(audio.filename),
+            content_type=audio.headers.get(b"content-type", b"").decode("latin-1")[:100] or None,
+            fields=self._fields,
+        )
+
+    def _begin(self) -> None:
+        self._part = _Part()
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        part = self._part
+        part.headers[bytes(part.header_name).lower()] = bytes(part.header_value).strip()
+        part.header_name.clear()
+        part.header_value.clear()
+
+    def _headers_finished(self) -> None:
+        part = self._part
+        _, options = parse_options_header(part.headers.get(b"content-disposition"))
+        part.name = options.get(b"name", b"").decode(errors="replace")
+        part.filename = options[b"filename"].decode(errors="replace") if b"filename" in options else None
+        if part.is_audio:
+            if self._audio is not None:
+                raise InvalidRequest("Send one recording at a time: the form has two")
+            self._audio = part
+        elif part.name not in self._known:
+            fields = ", ".join((*AUDIO_FIELDS, *self._known))
+            raise InvalidRequest(f"There is no field {part.name[:100]!r}; there are {fields}")
+        elif part.name in self._seen:
+            raise InvalidRequest(f"The form has the field {part.name} twice")
+        self._seen.add(part.name)
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        if part.is_audio:
+            self.spool.append(data[start:end])
+            return
+        part.value += data[start:end]
+        if len(part.value) > FIELD_LIMIT:
+            raise InvalidRequest(f"The field {part.name} has more than {FIELD_LIMIT} bytes")
+
+    def _end(self) -> None:
+        part = self._part
+        if not part.is_audio and part.value.strip():  # an empty value says no more than an absent field
+            self._fields[part.name] = part.value.decode(errors="replace").strip()
+
+    def _finish(self) -> None:
+        self._complete = True
+
+
+def _plain_name(filename: str | None) -> str | None:
+    """The last part of a path, without control characters: it is shown, and never used as a path."""
+    name = re.sub(r"[\x00-\x1f\x7f]", "", re.split(r"[/\\]", filename or "")[-1])
+    return name[:255] or None

@@ -1,0 +1,122 @@
+"""Hears what became of jobs: wakes those who wait for a result, and knows how far a running job is."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import aclosing, contextmanager
+
+from producer_api.threads import Threads
+from schemas.errors import Busy, EventError
+from schemas.events import JOB_PROGRESSED, Event
+from schemas.jobs import JobProgressed, Progress
+from schemas.topics import Topic
+from turnstream.bus.base import Bus
+from turnstream.records import Ending, Records
+
+log = logging.getLogger("turnstream.api")
+
+MAX_WAITERS = 256
+MAX_PROGRESS = 10_000
+"""Jobs whose latest progress is kept."""
+POLL = 1.0
+"""Seconds between two looks into the store while nothing is heard; they grow up to POLL_LIMIT."""
+POLL_LIMIT = 5.0
+CLOCK_SKEW = 5.0
+"""Seconds the broker's clock may be behind ours."""
+
+
+class Waiter:
+    """One caller who waits for the end of one run."""
+
+    def __init__(self, job_id: str, run: str) -> None:
+        self.job_id = job_id
+        self.run = run
+        self.heard = asyncio.Event()
+
+
+class Results:
+    """The object store is the truth; an event only says when to look, so a missed one delays and never loses."""
+
+    def __init__(self, bus: Bus, records: Records, threads: Threads) -> None:
+        self._bus = bus
+        self._records = records
+        self._threads = threads
+        self._since = time.time() - CLOCK_SKEW
+        self._waiters: set[Waiter] = set()
+        self._progress: OrderedDict[str, Progress] = OrderedDict()
+        self._released = False
+
+    @contextmanager
+    def waiter(self, job_id: str, run: str) -> Generator[Waiter]:
+        """To be entered before the job is published. Raises Busy where too many wait already."""
+        if len(self._waiters) >= MAX_WAITERS:
+            raise Busy(f"{MAX_WAITERS} callers are waiting for a result; POST /api/v1/jobs does not wait")
+        waiter = Waiter(job_id, run)
+        self._waiters.add(waiter)
+        try:
+            yield waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def wait(self, waiter: Waiter, seconds: float) -> Ending | None:
+        """How the run ended; None where it has not within `seconds`, or the service is stopping."""
+        deadline = time.monotonic() + seconds
+        pause = POLL
+        while not self._released:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            try:
+                async with asyncio.timeout(min(pause, left)):
+                    await waiter.heard.wait()
+            except TimeoutError:
+                pause = min(pause * 1.5, POLL_LIMIT)
+            waiter.heard.clear()
+            ending = await self._threads.run(self._records.ending, waiter.job_id, waiter.run)
+            if ending is not None:
+                return ending
+        return None
+
+    def wake(self, job_id: str, run: str) -> None:
+        """Let those who wait for this run look into the store now."""
+        self._progress.pop(job_id, None)
+        for waiter in self._waiters:
+            if (waiter.job_id, waiter.run) == (job_id, run):
+                waiter.heard.set()
+
+    def release(self) -> None:
+        """Send everybody who waits away: the service is stopping."""
+        self._released = True
+        for waiter in self._waiters:
+            waiter.heard.set()
+
+    def progress(self, job_id: str) -> Progress | None:
+        return self._progress.get(job_id)
+
+    # Readers, each to be run for ever
+
+    async def read_results(self) -> None:
+        async with aclosing(self._bus.read(Topic.DIARIZATION_RESULTS, since=self._since)) as records:  # pyright: ignore[reportArgumentType]
+            async for record in records:
+                try:
+                    event = Event.parse(record.headers, record.value)
+                except EventError as error:
+                    log.warning("%s is no result: %s", record.position, error.detail)
+                    continue
+                job_id, _, run = event.id.partition("/")
+                self.wake(job_id, run)
+
+    async def read_progress(self) -> None:
+        async with aclosing(self._bus.read(Topic.JOB_PROGRESS, since=self._since)) as records:  # pyright: ignore[reportArgumentType]
+            async for record in records:
+                try:
+                    event = Event.parse(record.headers, record.value).read(JOB_PROGRESSED, JobProgressed)
+                except EventError as error:
+                    log.warning("%s is no progress: %s", record.position, error.detail)
+                    continue
+                self._progress[event.job_id] = event.progress
+                self._progress.move_to_end(event.job_id)
+                if len(self._progress) > MAX_PROGRESS:
+                    self._progress.popitem(last=False)

@@ -1,0 +1,63 @@
+"""What several routes answer with."""
+
+from starlette.responses import Response
+
+from schemas.errors import (
+    AudioEmpty,
+    AudioFormatRefused,
+    AudioMissing,
+    AudioStreamMissing,
+    AudioTooLong,
+    AudioUnreadable,
+    BrokerUnavailable,
+    Busy,
+    InvalidRequest,
+    JobNotFound,
+    LayoutMismatch,
+    OperationDisabled,
+    StoreUnavailable,
+    Unauthorized,
+    UnknownOperation,
+    UploadTimeout,
+    UploadTooLarge,
+    from_info,
+)
+from schemas.formats import FORMATS
+from turnstream.records import Ending
+
+JOB_ERRORS = (Unauthorized, JobNotFound, InvalidRequest, StoreUnavailable)
+INTAKE_ERRORS = (
+    Unauthorized,
+    OperationDisabled,
+    UploadTooLarge,
+    UploadTimeout,
+    InvalidRequest,
+    UnknownOperation,
+    AudioMissing,
+    AudioEmpty,
+    AudioUnreadable,
+    AudioFormatRefused,
+    AudioStreamMissing,
+    AudioTooLong,
+    BrokerUnavailable,
+    StoreUnavailable,
+    LayoutMismatch,
+    Busy,
+)
+
+
+def address(job_id: str) -> str:
+    return f"/api/v1/jobs/{job_id}"
+
+
+def json_result(job_id: str, ending: Ending) -> Response:
+    """The stored result as it is. Raises the error with which the run ended instead."""
+    raise_failure(job_id, ending)
+    return Response(ending.body, media_type=FORMATS["json"][0])
+
+
+def raise_failure(job_id: str, ending: Ending) -> None:
+    if ending.error is not None:
+        error = from_info(ending.error)
+        error.extra["job"] = address(job_id)
+        raise error

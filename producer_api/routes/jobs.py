@@ -1,0 +1,125 @@
+"""Jobs: hand one in, see what became of it, take its result, stop it, erase it."""
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from producer_api.cancelling import cancel
+from producer_api.intake import JOB_FIELDS, new_job_id
+from producer_api.negotiation import choose
+from producer_api.openapi import JOB_FORM, RESULT_CONTENT
+from producer_api.problems import declare
+from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, address, json_result, raise_failure
+from producer_api.service import Owner, TheService
+from schemas.errors import (
+    EngineFailed,
+    InvalidRequest,
+    JobCancelled,
+    JobNotFound,
+    NotAcceptable,
+    ResultNotReady,
+    StoreUnavailable,
+    Unauthorized,
+)
+from schemas.formats import FORMATS
+from schemas.jobs import LIVE_RUN, Job, JobPage, JobView, RunName
+from schemas.results import DiarizationResult
+from turnstream.records import Ending
+
+log = logging.getLogger("turnstream.api")
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+Run = Annotated[RunName, Query(description="name of the computation; the first one is `live`")]
+PAGE_LIMIT = 100
+
+
+@router.post("", status_code=202, response_model=JobView, responses=declare(*INTAKE_ERRORS), openapi_extra=JOB_FORM)
+async def submit(request: Request, service: TheService, owner: Owner) -> Response:
+    """Hand in a job. The answer comes as soon as the job is safe; `Location` is where to ask for it."""
+    job = await service.intake.submit(request, new_job_id(), owner, JOB_FIELDS)
+    view = await service.view(job)
+    return JSONResponse(
+        view.model_dump(mode="json", exclude_none=True), status_code=202, headers={"Location": address(job.id)}
+    )
+
+
+@router.get("", response_model_exclude_none=True, responses=declare(Unauthorized, InvalidRequest, StoreUnavailable))
+async def list_jobs(
+    service: TheService,
+    owner: Owner,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
+    after: Annotated[
+        str | None, Query(pattern=r"^\d{13}-[0-9a-f-]{36}$", description="`next` of the page before")
+    ] = None,
+) -> JobPage:
+    """The jobs of the caller's key, newest first."""
+
+    def page() -> JobPage:
+        jobs, following = service.records.jobs(owner, after=after, limit=limit)
+        return JobPage(jobs=[service.look_at(job) for job in jobs], next=following)
+
+    return await service.threads.run(page)
+
+
+@router.get("/{job_id}", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
+async def get_job(job_id: str, service: TheService, owner: Owner) -> JobView:
+    """The state of a job: queued, running (with progress), succeeded, failed (with error) or cancelled."""
+    return await service.view(await service.job(job_id, owner))
+
+
+@router.get(
+    "/{job_id}/result",
+    response_model=DiarizationResult,
+    responses=declare(*JOB_ERRORS, ResultNotReady, JobCancelled, NotAcceptable, EngineFailed)
+    | {200: {"content": RESULT_CONTENT}},
+)
+async def get_result(
+    job_id: str,
+    service: TheService,
+    owner: Owner,
+    format: Annotated[str | None, Query(description=f"{', '.join(FORMATS)}; goes before Accept")] = None,
+    run: Run = LIVE_RUN,
+    accept: Annotated[str, Header()] = "*/*",
+) -> Response:
+    """The result of a job. While there is none: 409. The result of a failed job is its error, as a problem."""
+    name = choose(format, accept)
+    job = await service.job(job_id, owner)
+    ending = await service.threads.run(service.records.ending, job.id, run)
+    if ending is None:
+        raise await _why_not(service, job, run)
+    response = _written(job, ending, name)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@router.post("/{job_id}/cancel", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
+async def cancel_job(job_id: str, service: TheService, owner: Owner, run: Run = LIVE_RUN) -> JobView:
+    """Stop a job. One that has ended already stays as it is."""
+    job = await service.job(job_id, owner)
+    await cancel(service, job, run)
+    return await service.view(job)
+
+
+@router.delete("/{job_id}", status_code=204, responses=declare(*JOB_ERRORS))
+async def erase_job(job_id: str, service: TheService, owner: Owner) -> None:
+    """Erase a job with its recording and its results; if it has not ended, it is stopped first."""
+    job = await service.job(job_id, owner)
+    await cancel(service, job, LIVE_RUN)
+    await service.threads.run(service.records.erase, job)
+
+
+def _written(job: Job, ending: Ending, format_name: str) -> Response:
+    if format_name == "json":
+        return json_result(job.id, ending)
+    raise_failure(job.id, ending)
+    media_type, write = FORMATS[format_name]
+    return Response(write(DiarizationResult.model_validate_json(ending.body)), media_type=media_type)
+
+
+async def _why_not(service: TheService, job: Job, run: str) -> ResultNotReady | JobNotFound:
+    if run != LIVE_RUN and await service.threads.run(service.records.mark, job.id, run) is None:
+        return JobNotFound(f"Job {job.id} has no run {run}")
+    return ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id))

@@ -1,0 +1,157 @@
+"""What the routes stand on: everything that is opened when the service starts and given back when it stops."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from producer_api.broker_watch import BrokerWatch
+from producer_api.intake import Intake, is_job_id
+from producer_api.probing import Prober
+from producer_api.publishing import Publisher
+from producer_api.results import Results
+from producer_api.spool import remove_old_spools
+from producer_api.sweep import Sweeper
+from producer_api.threads import Threads
+from schemas.errors import JobNotFound, StoreUnavailable
+from schemas.jobs import LIVE_RUN, Job, JobState, JobView
+from schemas.topics import Layout
+from turnstream.bus.base import Bus
+from turnstream.object_store.base import ObjectStore
+from turnstream.records import Records
+from turnstream.settings import Settings
+
+log = logging.getLogger("turnstream.api")
+
+RESTART_DELAY = 1.0
+"""Seconds until a background task that failed is started again."""
+CLOSE_LIMIT = 3.0
+"""Seconds that what is being accepted has to come to its end when the service stops."""
+STORE_CHECK_INTERVAL = 2.0
+
+
+@dataclass
+class Service:
+    """One of these lies in the application's state while it runs."""
+
+    settings: Settings
+    bus: Bus
+    records: Records
+    threads: Threads
+    watch: BrokerWatch
+    intake: Intake
+    results: Results
+    sweeper: Sweeper
+    _store_checked: float = float("-inf")
+    _store_problem: StoreUnavailable | None = None
+
+    async def job(self, job_id: str, owner: str) -> Job:
+        """A job of this owner. Raises JobNotFound, also for a job of somebody else and for what is no id at all."""
+        if is_job_id(job_id):
+            job = await self.threads.run(self.records.job, job_id)
+            if job.owner == owner:
+                return job
+        raise JobNotFound(f"There is no job {job_id[:100]}")
+
+    async def view(self, job: Job) -> JobView:
+        return await self.threads.run(self.look_at, job)
+
+    def look_at(self, job: Job) -> JobView:
+        """The job as its owner sees it now. Blocks."""
+        outcome = self.records.outcome(job.id, LIVE_RUN)
+        progress = self.results.progress(job.id) if outcome is None else None
+        if outcome is not None:
+            state, error = outcome
+        else:
+            state, error = (JobState.RUNNING if progress else JobState.QUEUED), None
+        return JobView.model_validate(job.model_dump() | {"state": state, "progress": progress, "error": error})
+
+    async def store_problem(self) -> StoreUnavailable | None:
+        """Why the object store cannot be written; asked of it at most every STORE_CHECK_INTERVAL."""
+        if time.monotonic() - self._store_checked > STORE_CHECK_INTERVAL:
+            try:
+                await self.threads.run(self.records.store.check)
+                self._store_problem = None
+            except StoreUnavailable as error:
+                self._store_problem = error
+            self._store_checked = time.monotonic()
+        return self._store_problem
+
+
+@asynccontextmanager
+async def running(settings: Settings, store: ObjectStore, bus: Bus, prober: Prober) -> AsyncGenerator[Service]:
+    """The service with all it does in the background. Raises LayoutMismatch where the topics are laid out differently."""
+    async with AsyncExitStack() as stack:
+        threads = Threads()
+        stack.callback(threads.close)
+        stack.callback(store.close)
+        await bus.start()
+        stack.push_async_callback(bus.close)
+        prober.start()
+        stack.push_async_callback(threads.run, prober.close)
+        await threads.run(remove_old_spools, settings.spool_dir)
+
+        layout = Layout(groups=settings.partition_groups)
+        records = Records(store)
+        await _refuse_another_layout(records, layout, threads)
+        watch = BrokerWatch(bus, records, layout, threads)
+        publisher = Publisher(bus, records, layout, threads)
+        sweeper = Sweeper(settings, bus, records, publisher, watch, threads)
+        watch.on_new_topics.append(sweeper.wake)
+        service = Service(
+            settings=settings,
+            bus=bus,
+            records=records,
+            threads=threads,
+            watch=watch,
+            intake=Intake(settings, records, publisher, watch, prober, threads),
+            results=Results(bus, records, threads),
+            sweeper=sweeper,
+        )
+        stack.push_async_callback(sweeper.close)
+        for work in (watch.run, service.results.read_results, service.results.read_progress, sweeper.run):
+            task = asyncio.create_task(_for_ever(work))
+            stack.push_async_callback(_stop, task)
+        stack.push_async_callback(service.intake.close, CLOSE_LIMIT)
+        stack.callback(service.results.release)
+        yield service
+
+
+async def _refuse_another_layout(records: Records, layout: Layout, threads: Threads) -> None:
+    try:
+        await threads.run(records.agree_on_layout, layout)
+    except StoreUnavailable as error:
+        log.warning("the object store does not answer yet: %s", error.detail)
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """A background task that fails is said to and started again: the service is not left half alive."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed and is started again", work)
+        await asyncio.sleep(RESTART_DELAY)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+def _owner(request: Request) -> str:
+    return cast(str, request.state.owner)
+
+
+TheService = Annotated[Service, Depends(_service)]
+Owner = Annotated[str, Depends(_owner)]

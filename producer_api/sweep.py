@@ -1,0 +1,160 @@
+"""The sweep: what was accepted and then lost on its way is published again, what was never accepted is erased.
+
+It compares the marks of the runs that have not ended with what the broker still has and how far the workers came. A long
+backlog alone publishes nothing again.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+
+from producer_api.broker_watch import BrokerWatch
+from producer_api.publishing import Publisher
+from producer_api.threads import Threads
+from schemas.errors import JobNotFound, TurnstreamError
+from schemas.jobs import LIVE_RUN
+from schemas.topics import Topic
+from turnstream.bus.base import Bus, Reach
+from turnstream.records import Mark, MarkState, Records
+from turnstream.settings import Settings
+
+log = logging.getLogger("turnstream.sweep")
+
+LEASE = "sweep"
+CONCURRENCY = 8
+RETRY = 10.0
+"""Seconds until another try where the sweep failed or somebody else holds the lease."""
+Pending = tuple[str, str, Mark]
+
+
+class Action(StrEnum):
+    LEAVE = "left"
+    PUBLISH = "published again"
+    REMOVE_MARK = "marks removed"
+    ERASE = "erased"
+
+
+def decide(mark: Mark, *, ended: bool, reach: Reach | None, topic_id: str, accepted_before: datetime) -> Action:
+    """What to do about the mark of a run.
+
+    `reach` is what the broker says of the mark's partition (None where there is no such partition), `topic_id` its topic's
+    incarnation; a submission that began before `accepted_before` will not come to its end any more.
+    """
+    if mark.state is MarkState.ACCEPTING:
+        if mark.at >= accepted_before:
+            return Action.LEAVE
+        return Action.REMOVE_MARK if ended else Action.ERASE
+    if mark.topic_id != topic_id or mark.offset is None or reach is None or mark.offset < reach.low:
+        return Action.PUBLISH  # lost; where the run has ended, the worker only does the steps that are missing
+    if reach.committed is None or reach.committed <= mark.offset:
+        return Action.LEAVE  # it waits its turn
+    return Action.REMOVE_MARK if ended else Action.PUBLISH
+
+
+class Sweeper:
+    def __init__(
+        self,
+        settings: Settings,
+        bus: Bus,
+        records: Records,
+        publisher: Publisher,
+        watch: BrokerWatch,
+        threads: Threads,
+    ) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._records = records
+        self._publisher = publisher
+        self._watch = watch
+        self._threads = threads
+        # The same after a restart, so that a service which was killed does not wait for its own lease.
+        self._holder = f"{socket.gethostname()}:{settings.port}:{settings.data_dir.absolute()}"
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Sweep now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep when woken, and every sweep_interval; for ever."""
+        delay = self._settings.sweep_interval
+        while True:
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                swept = await self.sweep()
+            except TurnstreamError as error:
+                log.warning("the sweep will be tried again: %s", error.detail)
+                swept = None
+            delay = self._settings.sweep_interval if swept is not None else min(RETRY, self._settings.sweep_interval)
+
+    async def sweep(self) -> Counter[Action] | None:
+        """One turn over all marks; None where another process sweeps. Raises BrokerUnavailable, StoreUnavailable."""
+        lease = max(self._settings.sweep_interval * 1.5, 30)
+        if not await self._threads.run(self._records.take_lease, LEASE, self._holder, lease):
+            return None
+        topic_id = self._watch.topic_id
+        reaches = await self._bus.reach(Topic.JOBS, self._settings.consumer_group) if topic_id else {}
+        done: Counter[Action] = Counter()
+        marks = self._records.pending()
+        while batch := await self._threads.run(_take, marks, CONCURRENCY):
+            done.update(await asyncio.gather(*(self._settle(pending, topic_id, reaches) for pending in batch)))
+        if done.total() > done[Action.LEAVE]:
+            log.info("swept %s", ", ".join(f"{count} {action}" for action, count in done.items()))
+        return done
+
+    async def close(self) -> None:
+        try:
+            await self._threads.run(self._records.give_back_lease, LEASE, self._holder)
+        except TurnstreamError as error:
+            log.debug("the lease stays until its end: %s", error.detail)
+
+    async def _settle(self, pending: Pending, topic_id: str | None, reaches: Mapping[int, Reach]) -> Action:
+        job_id, run, mark = pending
+        if topic_id is None and mark.state is MarkState.QUEUED:
+            return Action.LEAVE  # the broker has not answered yet: nothing can be said about what it has
+        try:
+            action = decide(
+                mark,
+                ended=await self._threads.run(self._records.ended, job_id, run),
+                reach=None if mark.partition is None else reaches.get(mark.partition),
+                topic_id=topic_id or "",
+                accepted_before=datetime.now(UTC) - timedelta(seconds=self._settings.accepting_limit),
+            )
+            await self._act(action, job_id, run, topic_id)
+        except TurnstreamError as error:
+            log.warning("job %s, run %s: left for the next sweep: %s", job_id, run, error.detail)
+            return Action.LEAVE
+        return action
+
+    async def _act(self, action: Action, job_id: str, run: str, topic_id: str | None) -> None:
+        match action:
+            case Action.LEAVE:
+                return
+            case Action.PUBLISH:
+                await self._publish(job_id, run, topic_id)
+            case Action.ERASE if run == LIVE_RUN:
+                await self._threads.run(self._records.erase_unindexed, job_id)
+            case _:
+                await self._threads.run(self._records.remove_mark, job_id, run)
+
+    async def _publish(self, job_id: str, run: str, topic_id: str | None) -> None:
+        try:
+            job = await self._threads.run(self._records.job, job_id)
+        except JobNotFound:  # erased meanwhile
+            await self._threads.run(self._records.remove_mark, job_id, run)
+            return
+        await self._publisher.publish(job, run, topic_id)
+
+
+def _take(marks: Iterator[Pending], count: int) -> list[Pending]:
+    return list(islice(marks, count))

@@ -1,0 +1,192 @@
+"""What is lost on its way is published again, what was never accepted goes, and all else is left alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from producer_api import broker_watch
+from producer_api.sweep import LEASE, Action, decide
+from schemas.events import JOB_REQUESTED, Event
+from schemas.jobs import JobRequested
+from schemas.topics import Topic
+from tests.support.api import complete, until
+from turnstream.bus.base import Reach
+from turnstream.object_store.memory import MemoryStore
+from turnstream.records import Mark, MarkState
+
+NOW = datetime.now(UTC)
+BEFORE = NOW - timedelta(seconds=900)
+GROUP = "turnstream"
+
+
+def accepting(age: float) -> Mark:
+    return Mark(state=MarkState.ACCEPTING, at=NOW - timedelta(seconds=age))
+
+
+def queued(offset: int = 5, topic_id: str = "now") -> Mark:
+    return Mark(state=MarkState.QUEUED, at=NOW, topic_id=topic_id, partition=0, offset=offset)
+
+
+HERE, LOST_ID = queued(), queued(topic_id="before")
+
+
+@pytest.mark.parametrize(
+    "mark, ended, reach, action",
+    [
+        # a submission under way, and one that will never end
+        (accepting(age=0), False, None, Action.LEAVE),
+        (accepting(age=899), True, None, Action.LEAVE),
+        (accepting(age=901), False, None, Action.ERASE),
+        (accepting(age=901), True, None, Action.REMOVE_MARK),
+        # waiting its turn, however long
+        (HERE, False, Reach(low=0, committed=None), Action.LEAVE),
+        (HERE, False, Reach(low=0, committed=0), Action.LEAVE),
+        (HERE, False, Reach(low=5, committed=5), Action.LEAVE),
+        (HERE, True, Reach(low=0, committed=5), Action.LEAVE),
+        # passed by the workers
+        (HERE, False, Reach(low=0, committed=6), Action.PUBLISH),
+        (HERE, True, Reach(low=0, committed=6), Action.REMOVE_MARK),
+        # lost by the broker
+        (HERE, False, Reach(low=6, committed=9), Action.PUBLISH),
+        (HERE, True, Reach(low=6, committed=9), Action.PUBLISH),
+        (LOST_ID, False, Reach(low=0, committed=None), Action.PUBLISH),
+        (LOST_ID, True, Reach(low=0, committed=9), Action.PUBLISH),
+        (HERE, False, None, Action.PUBLISH),
+        (Mark(state=MarkState.QUEUED, at=NOW, topic_id="now", partition=0), False, Reach(0, None), Action.PUBLISH),
+    ],
+)
+def test_what_is_decided(mark, ended, reach, action):
+    assert decide(mark, ended=ended, reach=reach, topic_id="now", accepted_before=BEFORE) is action
+
+
+def published(api) -> list[str]:
+    events = [Event.parse(record.headers, record.value) for record in api.bus.records(Topic.JOBS)]
+    return [event.read(JOB_REQUESTED, JobRequested).job_id for event in events]
+
+
+async def test_a_backlog_alone_publishes_nothing(api, blip):
+    ids = [await api.new_job(blip) for _ in range(20)]
+    done = await api.service.sweeper.sweep()
+    assert done == {Action.LEAVE: 20}
+    assert sorted(published(api)) == sorted(ids)
+
+
+async def test_what_the_workers_passed_without_an_end_is_published_again(api, blip):
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+    assert (await api.service.sweeper.sweep())[Action.PUBLISH] == 1
+    assert published(api) == [job_id, job_id]
+    assert api.records.mark(job_id, "live").offset == mark.offset + 1
+    first, second = api.bus.records(Topic.JOBS)
+    assert dict(first.headers)["ce_id"] == dict(second.headers)["ce_id"]
+    assert (await api.service.sweeper.sweep()) == {Action.LEAVE: 1}
+
+
+async def test_a_mark_that_outlived_its_run_goes(api, blip):
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    await complete(api, job_id)
+    api.records.put_mark(job_id, "live", mark)
+    api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+    assert (await api.service.sweeper.sweep()) == {Action.REMOVE_MARK: 1}
+    assert api.records.mark(job_id, "live") is None
+    assert published(api) == [job_id]
+
+
+async def test_a_submission_that_never_ended_is_erased(api, blip):
+    old, young = await api.new_job(blip), await api.new_job(blip)
+    at = datetime.now(UTC)
+    api.records.put_mark(old, "live", Mark(state=MarkState.ACCEPTING, at=at - timedelta(seconds=901)))
+    api.records.put_mark(young, "live", Mark(state=MarkState.ACCEPTING, at=at))
+    assert (await api.service.sweeper.sweep()) == {Action.ERASE: 1, Action.LEAVE: 1}
+    assert not [key for key in api.kept() if old in key]
+    assert api.records.job(young)
+
+
+async def test_a_replay_that_was_never_published_does_not_cost_the_job(api, blip):
+    job_id = await api.new_job(blip)
+    await complete(api, job_id)
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    api.records.put_mark(job_id, "again", Mark(state=MarkState.ACCEPTING, at=long_ago))
+    await api.service.sweeper.sweep()
+    assert api.records.mark(job_id, "again") is None
+    assert api.records.ending(job_id, "live")
+
+
+async def test_a_mark_of_an_erased_job_goes(api, blip):
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    api.records.erase_unindexed(job_id)
+    api.records.put_mark(job_id, "live", mark.model_copy(update={"topic_id": "before"}))
+    await api.service.sweeper.sweep()
+    assert api.kept() == []
+    assert published(api) == [job_id]
+
+
+async def test_a_broker_that_lost_everything_gets_it_again_at_once(start, blip, monkeypatch):
+    monkeypatch.setattr(broker_watch, "CHECK_INTERVAL", 0.01)
+    async with start() as api:
+        ids = [await api.new_job(blip) for _ in range(3)]
+        done = await api.new_job(blip)
+        await complete(api, done)
+        api.bus.forget()
+        await until(lambda: len(api.bus.records(Topic.JOBS)) == 3)
+        new_id = await api.bus.topic_id(Topic.JOBS)
+        await until(lambda: all(api.records.mark(job_id, "live").topic_id == new_id for job_id in ids))
+        assert sorted(published(api)) == sorted(ids)
+
+
+async def test_what_was_pending_is_looked_at_when_the_service_starts(start, blip):
+    store = MemoryStore()
+    async with start(store=store) as api:
+        job_id = await api.new_job(blip)
+    async with start(store=store) as api:  # with another broker
+        await until(lambda: published(api) == [job_id])
+
+
+async def test_the_sweep_comes_again_after_its_interval(start, blip):
+    async with start(sweep_interval=0.02) as api:
+        job_id = await api.new_job(blip)
+        mark = api.records.mark(job_id, "live")
+        api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+        await until(lambda: published(api) == [job_id, job_id])
+
+
+async def test_only_one_process_sweeps(api, blip):
+    await until(lambda: list(api.store.list("leases/")))
+    assert api.records.take_lease(LEASE, "another process", 60) is False
+    api.store.delete(f"leases/{LEASE}")
+    assert api.records.take_lease(LEASE, "another process", 60)
+    assert await api.service.sweeper.sweep() is None
+
+
+async def test_a_service_that_stops_gives_its_lease_back(start):
+    store = MemoryStore()
+    async with start(store=store) as api:
+        await api.service.sweeper.sweep()
+        assert list(store.list("leases/"))
+    assert not list(store.list("leases/"))
+
+
+async def test_one_damaged_mark_or_job_does_not_stop_the_sweep(api, blip):
+    damaged, lost = await api.new_job(blip), await api.new_job(blip)
+    for job_id in (damaged, lost):
+        mark = api.records.mark(job_id, "live")
+        api.records.put_mark(job_id, "live", mark.model_copy(update={"topic_id": "before"}))
+    api.store.put(f"jobs/{damaged}/job.json", b"{}")
+    assert (await api.service.sweeper.sweep()) == {Action.LEAVE: 1, Action.PUBLISH: 1}
+    assert published(api)[2:] == [lost]
+
+
+async def test_a_sweep_that_fails_is_tried_again(start, blip):
+    async with start(sweep_interval=0.02) as api:
+        job_id = await api.new_job(blip)
+        mark = api.records.mark(job_id, "live")
+        api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+        api.store.break_down()
+        api.bus.break_down()
+        api.service.sweeper.wake()
+        api.store.mend()
+        api.bus.mend()
+        await until(lambda: published(api)[:2] == [job_id, job_id])
