@@ -1,0 +1,41 @@
+# A short cut only: README.md shows the same with python3 -m venv, pip and turnstream.
+PYTHON ?= python3
+# An index with other builds of torch and torchaudio, such as CPU-only ones; the rest comes from the lock.
+TORCH_INDEX ?=
+AUDIO ?=
+OUT ?=
+BIN := .venv/bin
+
+.PHONY: help venv demo test up lint bench lock clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+venv: ## Make the virtual environment .venv from the lock; takes no time where it is there.
+	@$(PYTHON) deploy/bootstrap.py $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
+
+demo: venv ## Show who spoke when in a sample, or in AUDIO=path (result in OUT=path.json).
+	@$(BIN)/turnstream demo $(if $(AUDIO),'$(AUDIO)') $(if $(OUT),--out '$(OUT)')
+
+test: venv ## Run every test that needs only the Python package index.
+	@$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/chaos
+
+up: venv ## Run the whole stack in this terminal until Ctrl-C.
+	@$(BIN)/turnstream up
+
+lint: venv ## Check style, types and which part may import which.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+
+bench: venv ## Measure what the service adds around the engine.
+	@$(BIN)/python -m tests.bench.service
+
+lock: ## Compile requirements/lock.txt anew from pyproject.toml (wants uv); versions stay unless UPGRADE=--upgrade.
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --extra dev --constraints requirements/constraints.txt $(UPGRADE) \
+		pyproject.toml --output-file requirements/lock.txt
+
+clean: ## Remove the environment, caches, the demo's output and the data directory.
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output data build dist

@@ -1,0 +1,185 @@
+"""The client against answers of the service, without a socket."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from schemas.errors import (
+    AudioUnreadable,
+    BrokerUnavailable,
+    FileUnusable,
+    InternalError,
+    OperationDisabled,
+    ServiceUnreachable,
+    Unauthorized,
+    WaitExpired,
+)
+from schemas.jobs import DiarizeParams, JobState
+from turnstream import client as module
+from turnstream.client import Client
+
+JOB = {
+    "id": "01890a5d-ac96-774b-bcce-b302099a8057",
+    "operation": "diarize",
+    "state": "queued",
+    "lane": "interactive",
+    "params": {},
+    "created_at": "2026-01-01T00:00:00Z",
+    "audio": {"size": 3, "sha256": "0" * 64},
+}
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses the client made, none of them waited for."""
+    made: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", made.append)
+    return made
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF" * 50_000)
+    return path
+
+
+def serve(*answers, key: str | None = None) -> tuple[Client, list[httpx.Request]]:
+    """A client whose calls get these answers, one after the other: responses, or errors to raise."""
+    calls: list[httpx.Request] = []
+    left = list(answers)
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        request.read()
+        calls.append(request)
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Client("http://service/", key, transport=httpx.MockTransport(handle)), calls
+
+
+def job(**changes) -> httpx.Response:
+    return httpx.Response(200, json=JOB | changes)
+
+
+def problem(status: int, code: str, **headers: str) -> httpx.Response:
+    body = json.dumps({"code": code, "detail": f"about {code}", "title": "Oh", "status": status})
+    return httpx.Response(status, text=body, headers={"content-type": "application/problem+json"} | headers)
+
+
+def test_submit_sends_the_file_the_form_and_the_key(recording: Path):
+    client, calls = serve(httpx.Response(202, json=JOB), key="secret")
+    sent: list[int] = []
+    view = client.submit(recording, DiarizeParams(max_speakers=4), sent=sent.append)
+    assert view.state is JobState.QUEUED
+    (call,) = calls
+    assert call.headers["x-api-key"] == "secret"
+    assert b'name="max_speakers"\r\n\r\n4\r\n' in call.content
+    assert b"num_speakers" not in call.content
+    assert b'name="audio"; filename="a.wav"' in call.content
+    assert recording.read_bytes() in call.content
+    assert sum(sent) == recording.stat().st_size
+    assert max(sent) <= 1 << 16
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [(401, "unauthorized", Unauthorized), (422, "audio_unreadable", AudioUnreadable), (599, "new_one", InternalError)],
+)
+def test_a_problem_document_is_raised_as_the_error_it_names(recording: Path, status, code, error):
+    client, calls = serve(problem(status, code))
+    with pytest.raises(error, match=f"about {code}"):
+        client.submit(recording)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("body", ["<html>bad gateway</html>", "[]", "{}", '"text"'])
+def test_an_answer_that_is_no_problem_document_says_where_it_came_from(body: str):
+    client, _ = serve(httpx.Response(502, text=body))
+    with pytest.raises(InternalError, match="http://service/api/v1/jobs/x answered 502"):
+        client.job("x")
+
+
+def test_an_answer_that_is_no_job_is_an_error_too():
+    client, _ = serve(httpx.Response(200, json={"hello": "world"}))
+    with pytest.raises(InternalError, match="does not answer as Turnstream does"):
+        client.job("x")
+
+
+def test_a_service_that_is_away_for_a_moment_is_tried_again_with_the_whole_file(recording: Path, pauses: list[float]):
+    away = problem(503, "broker_unavailable", **{"retry-after": "3"})
+    client, calls = serve(httpx.ConnectError("refused"), away, httpx.Response(202, json=JOB))
+    assert client.submit(recording).id == JOB["id"]
+    assert [len(call.content) for call in calls] == [len(calls[0].content)] * 3
+    assert pauses == [0.25, 3]
+
+
+def test_patience_ends(recording: Path, pauses: list[float]):
+    away = [problem(503, "broker_unavailable", **{"retry-after": "3600"}) for _ in range(5)]
+    client, calls = serve(*away)
+    with pytest.raises(BrokerUnavailable):
+        client.submit(recording)
+    assert len(calls) == 5
+    assert pauses == [10.0] * 4
+
+
+def test_a_503_that_is_not_for_a_moment_is_not_tried_again(recording: Path):
+    client, calls = serve(problem(503, "operation_disabled"))
+    with pytest.raises(OperationDisabled):
+        client.submit(recording)
+    assert len(calls) == 1
+
+
+def test_an_upload_that_broke_is_not_sent_twice_but_a_look_is_repeated(recording: Path):
+    client, calls = serve(httpx.ReadError("reset"))
+    with pytest.raises(ServiceUnreachable, match="broke: reset"):
+        client.submit(recording)
+    assert len(calls) == 1
+    client, calls = serve(httpx.ReadError("reset"), job())
+    assert client.job("x").id == JOB["id"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [(httpx.ConnectError("refused"), "turnstream up"), (httpx.UnsupportedProtocol("no"), "not an address")],
+)
+def test_no_service_at_all_says_what_to_do(failure: Exception, says: str):
+    client, _ = serve(*[failure] * 20)
+    with pytest.raises(ServiceUnreachable, match=says):
+        client.cancel("x")
+
+
+def test_wait_yields_each_view_until_the_end(pauses: list[float]):
+    running = {"state": "running", "progress": {"stage": "embedding", "fraction": 0.5}}
+    client, _ = serve(job(), job(**running), job(state="succeeded"))
+    views = list(client.wait("x"))
+    assert [view.state for view in views] == ["queued", "running", "succeeded"]
+    assert views[1].progress.fraction == 0.5
+    assert pauses == [0.2, 0.2]
+
+
+def test_wait_gives_up_when_told_to(monkeypatch: pytest.MonkeyPatch):
+    clock = iter(range(0, 1000, 30))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    client, _ = serve(*[job() for _ in range(10)])
+    with pytest.raises(WaitExpired, match="it goes on"):
+        list(client.wait("x", timeout=60))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    client, _ = serve()
+    with pytest.raises(FileUnusable, match="No such file"):
+        client.submit(tmp_path / "none.wav")
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [(httpx.Response(200), True), (httpx.Response(503), False), (httpx.ConnectError("refused"), False)],
+)
+def test_ready(answer, ready: bool):
+    client, _ = serve(answer)
+    assert client.ready() is ready
