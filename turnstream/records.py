@@ -2,7 +2,7 @@
 
     jobs/<id>/job.json                                   what was accepted
     jobs/<id>/audio                                      the recording as it came
-    jobs/<id>/runs/<run>/{result,error,cancelled}.json   how a run ended; the first two are written once
+    jobs/<id>/runs/<run>/{result,error,cancelled}.json   how a run ended; each is written once
     jobs/<id>/runs/<run>/attempts.json                   how often it was opened
     pending/<id>/<run>                                   the mark of a run that has not ended
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
@@ -13,16 +13,17 @@ Every call blocks: on an event loop use it through a thread. Each may raise Stor
 """
 
 import hashlib
+import logging
 import shutil
-import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
@@ -33,7 +34,13 @@ from schemas.results import ObjectRef
 from schemas.topics import Layout
 from turnstream.object_store.base import ObjectExists, ObjectNotFound, ObjectStore, exists
 
+log = logging.getLogger("turnstream.records")
+
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Damaged(StoreUnavailable):
+    """An object is there and is not what it should be: somebody else wrote it."""
 
 
 class MarkState(StrEnum):
@@ -125,33 +132,52 @@ class Records:
                 found.append(self.job(key.removeprefix(prefix).split("-", 1)[1]))
             except JobNotFound:  # erased between the listing and now
                 continue
+            except Damaged as error:
+                log.error("left out of a listing: %s", error.detail)
         return found, keys[limit - 1].removeprefix(prefix) if len(keys) > limit else None
 
     @contextmanager
     def audio(self, job_id: str, spool_dir: Path) -> Generator[Path]:
         """The recording as a file to read; fetched into `spool_dir` where the store is elsewhere. Raises JobNotFound."""
         key = f"{_job_prefix(job_id)}audio"
+        with ExitStack() as fetched:
+            try:
+                path = self.store.local_path(key) or fetched.enter_context(self._fetched(key, spool_dir))
+            except ObjectNotFound:
+                raise JobNotFound(f"The recording of job {job_id} is gone") from None
+            yield path
+
+    @contextmanager
+    def _fetched(self, key: str, spool_dir: Path) -> Generator[Path]:
+        path = spool_dir / f"audio-{uuid4().hex}"
         try:
-            path = self.store.local_path(key)
-            if path is not None:
-                yield path
-                return
-            with tempfile.NamedTemporaryFile(dir=spool_dir, prefix="audio-") as spool:
-                with self.store.open(key) as stream:
+            try:
+                spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with self.store.open(key) as stream, path.open("xb") as spool:
                     shutil.copyfileobj(stream, spool, 1 << 20)
-                spool.flush()
-                yield Path(spool.name)
-        except ObjectNotFound:
-            raise JobNotFound(f"The recording of job {job_id} is gone") from None
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"a recording cannot be spooled to {path}: {error.strerror} (free some space, or set DATA_DIR)"
+                ) from error
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def erase(self, job: Job) -> None:
-        """Remove everything about a job, its marks last: what is interrupted here is found again."""
+        """Remove everything about a job.
+
+        An accepting mark comes first, or back, and goes last: what is interrupted here is ended by the sweep. Endings go before
+        the rest, because the sweep takes a mark whose run has one for done.
+        """
+        self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        self.store.delete_prefix(f"{_job_prefix(job.id)}runs/")
         self.store.delete(_index_key(job))
         self.erase_unindexed(job.id)
 
     def erase_unindexed(self, job_id: str) -> None:
         """Remove what a submission that never came to its end left behind."""
-        with suppress(JobNotFound):  # it did not get so far
+        with suppress(JobNotFound, Damaged):  # it did not get so far
             self.store.delete(_index_key(self.job(job_id)))
         self.store.delete_prefix(_job_prefix(job_id))
         self.store.delete_prefix(_mark_key(job_id, ""))
@@ -174,8 +200,12 @@ class Records:
         """(job id, run, mark) of every run that has not ended, oldest first."""
         for info in self.store.list("pending/"):
             _, job_id, run = info.key.split("/", 2)
-            mark = self.mark(job_id, run)
-            if mark is not None:
+            try:
+                mark = self.mark(job_id, run)
+            except Damaged as error:
+                log.error("left as it is: %s", error.detail)
+                continue
+            if mark is not None:  # else its run ended meanwhile
                 yield job_id, run, mark
 
     # Attempts
@@ -202,6 +232,13 @@ class Records:
             return Ending(state, key, body, error)
         return None
 
+    def outcome(self, job_id: str, run: str) -> tuple[JobState, ErrorInfo | None] | None:
+        """How a run ended, like `ending` but without reading its result."""
+        if exists(self.store, _run_key(job_id, run, "result")):
+            return JobState.SUCCEEDED, None
+        ending = self.ending(job_id, run)
+        return (ending.state, ending.error) if ending else None
+
     def ended(self, job_id: str, run: str) -> bool:
         return any(exists(self.store, _run_key(job_id, run, name)) for _, name in ENDINGS)
 
@@ -225,22 +262,29 @@ class Records:
         guards must stand being done twice."""
         key = f"leases/{name}"
         now = datetime.now(UTC)
+        ours = Lease(holder=holder, until=now + timedelta(seconds=seconds))
         try:
-            lease = self._get(key, Lease)
-            if lease.holder != holder and lease.until > now:
-                return False
-        except ObjectNotFound:
-            pass
-        self._put(key, Lease(holder=holder, until=now + timedelta(seconds=seconds)))
-        return self._get(key, Lease).holder == holder
+            self._put(key, ours, if_absent=True)
+            return True
+        except ObjectExists:
+            lease = self._lease(key)
+        if lease is not None and lease.holder != holder and lease.until > now:
+            return False
+        self._put(key, ours)
+        lease = self._lease(key)
+        return lease is not None and lease.holder == holder
 
     def give_back_lease(self, name: str, holder: str) -> None:
         key = f"leases/{name}"
+        lease = self._lease(key)
+        if lease is not None and lease.holder == holder:
+            self.store.delete(key)
+
+    def _lease(self, key: str) -> Lease | None:
         try:
-            if self._get(key, Lease).holder == holder:
-                self.store.delete(key)
-        except ObjectNotFound:
-            pass
+            return self._get(key, Lease)
+        except (ObjectNotFound, Damaged):
+            return None
 
     def agree_on_layout(self, layout: Layout) -> None:
         """Store the layout if there is none yet. Raises LayoutMismatch where another one is in force."""
@@ -249,9 +293,12 @@ class Records:
         except ObjectExists:
             stored = self._get("layout.json", Layout)
             if stored != layout:
+                remedy = "use the release that made them"
+                if stored == layout.model_copy(update={"groups": stored.groups}):
+                    remedy = f"set PARTITION_GROUPS={stored.groups}"
                 raise LayoutMismatch(
-                    f"the topics are laid out as {stored.model_dump_json()}, this process expects "
-                    f"{layout.model_dump_json()}: set PARTITION_GROUPS={stored.groups}"
+                    f"the topics are laid out as {stored.model_dump_json()}, "
+                    f"this process expects {layout.model_dump_json()}: {remedy}"
                 ) from None
 
     # Objects
@@ -271,7 +318,7 @@ class Records:
         try:
             return model.model_validate_json(body)
         except ValidationError as error:
-            raise StoreUnavailable(f"the object {key} is damaged: {error.error_count()} fields do not fit") from error
+            raise Damaged(f"the object {key} is damaged: {error.error_count()} fields do not fit") from error
 
 
 def reference(ending: Ending) -> ObjectRef:

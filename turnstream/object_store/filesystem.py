@@ -94,7 +94,7 @@ class FilesystemStore(ObjectStore):
         path = self._path(key)
         if not path.is_file():
             with self._reading(key):
-                raise FileNotFoundError(path)
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return path
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[ObjectInfo]:

@@ -16,6 +16,7 @@ import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
+from minio.helpers import check_bucket_name
 from urllib3.response import BaseHTTPResponse
 
 from schemas.errors import StoreUnavailable
@@ -42,10 +43,14 @@ class MinioStore(ObjectStore):
         self, endpoint: str, *, access_key: str, secret_key: str, bucket: str, region: str, secure: bool, timeout: float
     ) -> None:
         """Connects at the first call, which makes the bucket if absent. Raises StoreUnavailable for an impossible address."""
+        self.bucket = bucket
         self._where = f"{endpoint}/{bucket}"
-        self._bucket = bucket
         self._bucket_made = False
         self._pool = _Pool(timeout)
+        try:
+            check_bucket_name(bucket, strict=True)
+        except ValueError as error:
+            raise StoreUnavailable(f"{error} (see MINIO_BUCKET)") from error
         try:
             self._client = Minio(
                 endpoint,
@@ -87,7 +92,7 @@ class MinioStore(ObjectStore):
     def _is_ours(self, key: str, write_id: str) -> bool:
         """Whether the object that is in the way is our own: its first try came through, only the answer was lost."""
         try:
-            metadata = self._client.stat_object(self._bucket, key).metadata or {}
+            metadata = self._client.stat_object(self.bucket, key).metadata or {}
         except S3Error as error:
             if error.code != "NoSuchKey":
                 raise
@@ -151,7 +156,7 @@ class MinioStore(ObjectStore):
             raise BadKey("an empty prefix would remove everything")
         keys = [info.key for info in self.list(prefix)]
         with self._calling(prefix):
-            for error in self._client.remove_objects(self._bucket, map(DeleteObject, keys)):
+            for error in self._client.remove_objects(self.bucket, map(DeleteObject, keys)):
                 raise StoreUnavailable(f"the object store {self._where} does not remove {error.name}: {error.message}")
         return len(keys)
 
@@ -166,14 +171,14 @@ class MinioStore(ObjectStore):
 
     def _made_bucket(self) -> str:
         if not self._bucket_made:
-            if not self._client.bucket_exists(self._bucket):
+            if not self._client.bucket_exists(self.bucket):
                 try:
-                    self._client.make_bucket(self._bucket)
+                    self._client.make_bucket(self.bucket)
                 except S3Error as error:  # another process was faster
                     if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                         raise
             self._bucket_made = True
-        return self._bucket
+        return self.bucket
 
     @contextmanager
     def _calling(self, key: str) -> Generator[None]:

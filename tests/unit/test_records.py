@@ -1,0 +1,415 @@
+"""The life of a job in the object store."""
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
+from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState
+from schemas.topics import Layout
+from turnstream.object_store.base import ObjectNotFound
+from turnstream.object_store.filesystem import FilesystemStore
+from turnstream.object_store.memory import MemoryStore
+from turnstream.records import CANCELLED, Ending, Mark, MarkState, Records, reference
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+AUDIO = b"RIFF and so on"
+RESULT = ErrorInfo(code="stands_for", detail="a result: any model will do")
+FAILURE = ErrorInfo(code="engine_failed", detail="it did not work")
+
+
+def job_id(number: int) -> str:
+    return f"0196{number:04x}-0000-7000-8000-{number:012x}"
+
+
+def make_job(number: int = 1, owner: str = "alice", created_at: datetime = NOON) -> Job:
+    audio = AudioInfo(filename="a.wav", size=len(AUDIO), sha256="0" * 64)
+    return Job(id=job_id(number), owner=owner, created_at=created_at, audio=audio)
+
+
+class WatchedStore(MemoryStore):
+    """Remembers each change, and refuses those after the first `allowed`."""
+
+    def __init__(self, allowed: int = 1000) -> None:
+        super().__init__()
+        self.changes: list[str] = []
+        self.allowed = allowed
+
+    def _note(self, change: str) -> None:
+        if len(self.changes) >= self.allowed:
+            raise StoreUnavailable(f"no more after {self.allowed} changes")
+        self.changes.append(change)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        self._note(f"put {key}")
+        super().put(key, data, if_absent=if_absent)
+
+    def delete(self, key: str) -> None:
+        self._note(f"delete {key}")
+        super().delete(key)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def records(store: MemoryStore) -> Records:
+    return Records(store)
+
+
+def create(records: Records, job: Job) -> Job:
+    records.create(job, io.BytesIO(AUDIO))
+    return job
+
+
+def keys(store: MemoryStore, prefix: str = "") -> list[str]:
+    return [info.key for info in store.list(prefix)]
+
+
+# A job
+
+
+def test_create_writes_the_mark_first() -> None:
+    store = WatchedStore()
+    job = create(Records(store), make_job())
+    assert store.changes == [
+        f"put pending/{job.id}/live",
+        f"put jobs/{job.id}/audio",
+        f"put jobs/{job.id}/job.json",
+        f"put index/alice/{9999999999999 - 1777636800000}-{job.id}",
+    ]
+
+
+def test_a_job_comes_back_as_it_was(records: Records) -> None:
+    job = create(records, make_job())
+    assert records.job(job.id) == job
+    mark = records.mark(job.id, LIVE_RUN)
+    assert mark is not None
+    assert mark.state is MarkState.ACCEPTING
+    assert abs(datetime.now(UTC) - mark.at) < timedelta(minutes=1)
+
+
+def test_an_unknown_job_is_not_found(records: Records, tmp_path: Path) -> None:
+    with pytest.raises(JobNotFound):
+        records.job(job_id(1))
+    with pytest.raises(JobNotFound), records.audio(job_id(1), tmp_path):
+        pass
+    assert records.mark(job_id(1), LIVE_RUN) is None
+    assert records.ending(job_id(1), LIVE_RUN) is None
+    assert records.outcome(job_id(1), LIVE_RUN) is None
+    assert records.attempts(job_id(1), LIVE_RUN) == 0
+
+
+@pytest.mark.parametrize("changes", range(4))
+def test_a_submission_interrupted_anywhere_leaves_nothing_that_the_sweep_does_not_find(changes: int) -> None:
+    store = WatchedStore(allowed=changes)
+    job = make_job()
+    with pytest.raises(StoreUnavailable):
+        create(Records(store), job)
+    store.allowed = 1000
+    found = [(id_, run, mark.state) for id_, run, mark in Records(store).pending()]
+    assert found == ([(job.id, LIVE_RUN, MarkState.ACCEPTING)] if changes else [])
+    for id_, _, _ in found:
+        Records(store).erase_unindexed(id_)
+    assert keys(store) == []
+
+
+def test_a_recording_of_another_size_than_announced_is_not_stored(records: Records, store: MemoryStore) -> None:
+    job = make_job()
+    with pytest.raises(StoreUnavailable):
+        records.create(job, io.BytesIO(AUDIO[:-1]))
+    assert keys(store, "jobs/") == []
+
+
+# The recording
+
+
+def test_the_recording_is_a_file_while_it_is_used(records: Records, tmp_path: Path) -> None:
+    job = create(records, make_job())
+    spool = tmp_path / "spool"
+    with records.audio(job.id, spool) as path:
+        assert path.read_bytes() == AUDIO
+        assert path.parent == spool
+    assert list(spool.iterdir()) == []
+
+
+def test_the_recording_of_a_local_store_is_not_copied(tmp_path: Path) -> None:
+    records = Records(FilesystemStore(tmp_path / "objects"))
+    job = create(records, make_job())
+    with records.audio(job.id, tmp_path / "spool") as path:
+        assert path.read_bytes() == AUDIO
+        assert path.is_relative_to(tmp_path / "objects")
+    assert path.exists()
+    assert not (tmp_path / "spool").exists()
+
+
+def test_what_goes_wrong_with_the_recording_in_hand_is_not_taken_for_its_absence(
+    records: Records, tmp_path: Path
+) -> None:
+    job = create(records, make_job())
+    for mishap in (ObjectNotFound("another"), OSError("another")):
+        with pytest.raises(type(mishap), match="another"), records.audio(job.id, tmp_path):
+            raise mishap
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spool_that_cannot_be_written_is_said_so(records: Records, tmp_path: Path) -> None:
+    job = create(records, make_job())
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreUnavailable, match="DATA_DIR"), records.audio(job.id, tmp_path / "file"):
+        pass
+
+
+# An owner's jobs
+
+
+def test_jobs_come_newest_first_in_pages_and_only_the_owners(records: Records) -> None:
+    mine = [create(records, make_job(n, created_at=NOON + timedelta(minutes=n))) for n in range(5)]
+    create(records, make_job(9, owner="alice2"))
+    newest = [job.id for job in reversed(mine)]
+
+    pages: list[list[str]] = []
+    after: str | None = None
+    while not pages or after is not None:
+        jobs, after = records.jobs("alice", after=after, limit=2)
+        pages.append([job.id for job in jobs])
+    assert pages == [newest[:2], newest[2:4], newest[4:]]
+    assert records.jobs("nobody", after=None, limit=2) == ([], None)
+
+
+def test_a_full_last_page_has_no_next(records: Records) -> None:
+    for number in range(2):
+        create(records, make_job(number))
+    jobs, after = records.jobs("alice", after=None, limit=2)
+    assert (len(jobs), after) == (2, None)
+
+
+def test_a_cursor_does_not_lead_to_another_owner(records: Records) -> None:
+    create(records, make_job(1, owner="bob"))
+    for after in ("../bob/", "zzz", "0", "/"):
+        assert records.jobs("alice", after=after, limit=5) == ([], None)
+
+
+def test_erased_and_damaged_jobs_are_left_out(records: Records, store: MemoryStore) -> None:
+    jobs = [create(records, make_job(n, created_at=NOON + timedelta(minutes=n))) for n in range(3)]
+    store.delete(f"jobs/{jobs[1].id}/job.json")
+    store.put(f"jobs/{jobs[2].id}/job.json", b"{}")
+    found, _ = records.jobs("alice", after=None, limit=5)
+    assert [job.id for job in found] == [jobs[0].id]
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        records.job(jobs[2].id)
+
+
+# Erasing
+
+
+def populate(records: Records) -> Job:
+    """A job that has ended, with a replay under way, beside another one."""
+    job = create(records, make_job())
+    records.put_attempts(job.id, LIVE_RUN, 1)
+    records.put_result(job.id, LIVE_RUN, RESULT)
+    records.remove_mark(job.id, LIVE_RUN)
+    records.put_mark(job.id, "replay", Mark(state=MarkState.QUEUED, at=NOON))
+    return job
+
+
+def test_erase_removes_everything_about_a_job_and_nothing_else(records: Records, store: MemoryStore) -> None:
+    other = create(records, make_job(2))
+    before = keys(store)
+    records.erase(populate(records))
+    assert keys(store) == before
+    assert records.job(other.id) == other
+
+
+@pytest.mark.parametrize("changes", range(9))
+def test_an_erasure_interrupted_anywhere_is_whole_or_found_by_the_sweep(changes: int) -> None:
+    store = WatchedStore()
+    records = Records(store)
+    job = populate(records)
+    store.changes.clear()
+    store.allowed = changes
+    with pytest.raises(StoreUnavailable):
+        records.erase(job)
+    store.allowed = 1000
+    if records.ended(job.id, LIVE_RUN):
+        assert records.job(job.id) == job  # as if erase had not been called
+        return
+    marks = {run: mark.state for _, run, mark in records.pending()}
+    if LIVE_RUN in marks:  # the sweep erases
+        assert marks[LIVE_RUN] is MarkState.ACCEPTING
+        records.erase_unindexed(job.id)
+        assert keys(store) == []
+    else:  # the sweep removes a mark without a job
+        assert keys(store) == [f"pending/{job.id}/replay"]
+
+
+def test_an_erasure_takes_the_nine_steps_that_are_interrupted_above() -> None:
+    store = WatchedStore()
+    job = populate(Records(store))
+    store.changes.clear()
+    Records(store).erase(job)
+    assert len(set(store.changes)) == 9 - 1  # the index entry is deleted twice
+    assert store.changes[0] == f"put pending/{job.id}/live"
+    assert store.changes[-2:] == [f"delete pending/{job.id}/live", f"delete pending/{job.id}/replay"]
+
+
+# Marks
+
+
+def test_pending_lists_the_oldest_first(records: Records, store: MemoryStore) -> None:
+    mark = Mark(state=MarkState.QUEUED, at=NOON, topic_id="t", partition=3, offset=17)
+    for number in (2, 1, 3):
+        records.put_mark(job_id(number), LIVE_RUN, mark)
+    records.put_mark(job_id(1), "replay", mark)
+    store.put(f"pending/{job_id(2)}/live", b"no mark")
+    assert list(records.pending()) == [
+        (job_id(1), LIVE_RUN, mark),
+        (job_id(1), "replay", mark),
+        (job_id(3), LIVE_RUN, mark),
+    ]
+    records.remove_mark(job_id(1), LIVE_RUN)
+    records.remove_mark(job_id(1), LIVE_RUN)
+    assert records.mark(job_id(1), LIVE_RUN) is None
+
+
+def test_a_mark_that_goes_while_pending_is_read_is_left_out(records: Records) -> None:
+    for number in (1, 2, 3):
+        records.put_mark(job_id(number), LIVE_RUN, Mark(state=MarkState.QUEUED, at=NOON))
+    pending = records.pending()
+    assert next(pending)[0] == job_id(1)
+    records.remove_mark(job_id(2), LIVE_RUN)
+    assert [id_ for id_, _, _ in pending] == [job_id(3)]
+
+
+def test_attempts_are_counted_a_run(records: Records) -> None:
+    records.put_attempts(job_id(1), LIVE_RUN, 2)
+    assert records.attempts(job_id(1), LIVE_RUN) == 2
+    assert records.attempts(job_id(1), "replay") == 0
+
+
+# Endings
+
+
+def put_all(records: Records, names: tuple[str, ...]) -> None:
+    calls: dict[str, Callable[[], Any]] = {
+        "result": lambda: records.put_result(job_id(1), LIVE_RUN, RESULT),
+        "error": lambda: records.put_error(job_id(1), LIVE_RUN, FAILURE),
+        "cancelled": lambda: records.put_cancelled(job_id(1), LIVE_RUN),
+    }
+    for name in names:
+        calls[name]()
+
+
+@pytest.mark.parametrize(
+    ("names", "state", "error"),
+    [
+        (("result",), JobState.SUCCEEDED, None),
+        (("error",), JobState.FAILED, FAILURE),
+        (("cancelled",), JobState.CANCELLED, CANCELLED),
+        (("cancelled", "error"), JobState.FAILED, FAILURE),
+        (("cancelled", "result"), JobState.SUCCEEDED, None),
+        (("cancelled", "error", "result"), JobState.SUCCEEDED, None),
+    ],
+)
+def test_a_run_has_one_ending(
+    records: Records, names: tuple[str, ...], state: JobState, error: ErrorInfo | None
+) -> None:
+    put_all(records, names)
+    ending = records.ending(job_id(1), LIVE_RUN)
+    assert ending is not None
+    assert (ending.state, ending.error) == (state, error)
+    assert records.outcome(job_id(1), LIVE_RUN) == (state, error)
+    assert records.store.get(ending.key) == ending.body
+    assert records.ended(job_id(1), LIVE_RUN)
+    assert records.cancelled(job_id(1), LIVE_RUN) == ("cancelled" in names)
+    assert not records.ended(job_id(1), "replay")
+
+
+def test_the_first_result_stays(records: Records) -> None:
+    records.put_result(job_id(1), LIVE_RUN, RESULT)
+    records.put_result(job_id(1), LIVE_RUN, FAILURE)
+    ending = records.ending(job_id(1), LIVE_RUN)
+    assert ending is not None
+    assert ErrorInfo.model_validate_json(ending.body) == RESULT
+
+
+def test_a_reference_says_where_and_what() -> None:
+    ref = reference(Ending(JobState.SUCCEEDED, "jobs/a/runs/live/result.json", b"abc"))
+    assert (ref.key, ref.size) == ("jobs/a/runs/live/result.json", 3)
+    assert ref.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# Leases
+
+
+def test_one_holder_has_the_lease_until_its_end(records: Records) -> None:
+    assert records.take_lease("sweep", "a", 60)
+    assert not records.take_lease("sweep", "b", 60)
+    assert records.take_lease("sweep", "a", -1)  # again, and it ends at once
+    assert records.take_lease("sweep", "b", 60)
+    assert not records.take_lease("sweep", "a", 60)
+    assert records.take_lease("another", "a", 60)
+
+
+def test_a_lease_is_given_back_by_its_holder_only(records: Records) -> None:
+    records.give_back_lease("sweep", "a")
+    assert records.take_lease("sweep", "a", 60)
+    records.give_back_lease("sweep", "b")
+    assert not records.take_lease("sweep", "b", 60)
+    records.give_back_lease("sweep", "a")
+    assert records.take_lease("sweep", "b", 60)
+
+
+def test_a_damaged_lease_holds_nobody_up(records: Records, store: MemoryStore) -> None:
+    store.put("leases/sweep", b"?")
+    assert records.take_lease("sweep", "a", 60)
+    assert not records.take_lease("sweep", "b", 60)
+
+
+# The layout
+
+
+def test_the_first_layout_holds(records: Records) -> None:
+    records.agree_on_layout(Layout(groups=2))
+    records.agree_on_layout(Layout(groups=2))
+    with pytest.raises(LayoutMismatch, match="PARTITION_GROUPS=2"):
+        records.agree_on_layout(Layout(groups=3))
+    with pytest.raises(LayoutMismatch, match="release"):
+        records.agree_on_layout(Layout(groups=2, results=8))
+
+
+# A store that is away
+
+
+def test_every_call_passes_on_that_the_store_is_away(records: Records, store: MemoryStore, tmp_path: Path) -> None:
+    job = create(records, make_job())
+    store.break_down()
+    calls: list[Callable[[], object]] = [
+        lambda: create(records, job),
+        lambda: records.job(job.id),
+        lambda: records.jobs("alice", after=None, limit=1),
+        lambda: records.audio(job.id, tmp_path).__enter__(),
+        lambda: records.erase(job),
+        lambda: records.erase_unindexed(job.id),
+        lambda: records.mark(job.id, LIVE_RUN),
+        lambda: list(records.pending()),
+        lambda: records.attempts(job.id, LIVE_RUN),
+        lambda: records.ending(job.id, LIVE_RUN),
+        lambda: records.outcome(job.id, LIVE_RUN),
+        lambda: records.ended(job.id, LIVE_RUN),
+        lambda: records.put_result(job.id, LIVE_RUN, RESULT),
+        lambda: records.take_lease("sweep", "a", 60),
+        lambda: records.give_back_lease("sweep", "a"),
+        lambda: records.agree_on_layout(Layout()),
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable):
+            call()
+    store.mend()
+    assert records.job(job.id) == job
