@@ -1,0 +1,143 @@
+"""The console script: its commands, its one-line errors, its exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import PortTaken, ServiceUnreachable
+from turnstream import __version__, cli, local, submit
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No .env, no settings of the developer."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("API_KEY", "PORT", "HOST", "DATA_DIR", "TURNSTREAM_URL", "KAFKA_BOOTSTRAP_SERVERS", "BROKER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.run(list(arguments))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert run(capsys, "version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["up", "submit", "demo", "doctor"])
+def test_each_command_teaches_with_examples(capsys: pytest.CaptureFixture[str], command: str):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"$ turnstream {command}" in out or f"turnstream {command}" in out.split("Examples")[1]
+
+
+def test_the_help_says_the_exit_codes(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "Exit codes" in out
+
+
+def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
+    code, _, err = run(capsys, "sing")
+    assert code == 2
+    assert "sing" in err
+
+
+def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]):
+    assert run(capsys, "submit", "none.wav") == (2, "", "turnstream: there is no file none.wav\n")
+
+
+def test_parameters_that_contradict_each_other_are_one_line(capsys: pytest.CaptureFixture[str]):
+    code, _, err = run(capsys, "submit", "a.wav", "--min-speakers", "5", "--max-speakers", "2")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "min_speakers (5) is larger than max_speakers (2)" in err
+
+
+def test_a_setting_that_is_not_valid_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PORT", "eighty")
+    code, _, err = run(capsys, "doctor")
+    assert code == 2
+    assert err.startswith("turnstream: PORT: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("error", "code"), [(PortTaken("taken"), 2), (ServiceUnreachable("away"), 1)])
+def test_errors_of_the_tree_end_with_their_exit_code(capsys, monkeypatch, error, code: int):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(submit, "submit", fail)
+    assert run(capsys, "submit", "a.wav") == (code, "", f"turnstream: {error.detail}\n")
+
+
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submit, "submit", interrupt)
+    code, _, err = run(capsys, "submit", "a.wav")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+def test_up_hands_its_options_over(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    given = []
+
+    async def up(settings, _):
+        given.append(settings)
+
+    monkeypatch.setattr(local, "up", up)
+    monkeypatch.setenv("HOST", "127.0.0.2")
+    assert run(capsys, "up", "--data", str(tmp_path), "--port", "8123")[0] == 0
+    assert (given[0].data_dir, given[0].port, given[0].host) == (tmp_path, 8123, "127.0.0.2")
+
+
+def test_doctor_without_a_service_fails_and_says_what_to_do(capsys, monkeypatch):
+    monkeypatch.setenv("TURNSTREAM_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(capsys, "doctor")
+    assert code == 1
+    assert "not ready at http://127.0.0.1:9: start it with `turnstream up`" in out
+    assert f"{__version__} on Python" in out
+
+
+WITHOUT = """
+import importlib.abc, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Blocked())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name in {blocked!r} else find(name)
+from turnstream import cli
+sys.exit(cli.run({arguments!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "arguments", "says"),
+    [
+        ({"typer", "rich"}, ["submit", "a.wav"], "this command wants the extra 'cli': pip install 'turnstream[cli]'"),
+        ({"typer", "rich"}, [], "this command wants the extra 'cli': pip install 'turnstream[cli]'"),
+        ({"typer", "rich"}, ["up"], "`turnstream up` wants the extra 'local': pip install 'turnstream[local]'"),
+        ({"faust"}, ["demo"], "`turnstream demo` wants the extra 'local': pip install 'turnstream[local]'"),
+    ],
+)
+def test_the_bare_script_says_which_extra_a_command_wants(blocked: set[str], arguments: list[str], says: str):
+    program = WITHOUT.format(blocked=blocked, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"turnstream: {says}\n")
+
+
+@pytest.mark.parametrize("module", ["turnstream.commands", "turnstream.client", "turnstream.submit", "turnstream.demo"])
+def test_the_command_line_imports_nothing_heavy(module: str):
+    program = f"import sys, {module}; print({{'torch', 'faust', 'numpy', 'confluent_kafka', 'av'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,213 @@
+"""The supervisor's parts: ports, the lock, children, and the lifeline that takes them along."""
+
+import asyncio
+import errno
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import DataDirInUse, PortTaken, SettingsInvalid
+from tests.support.waiting import until
+from turnstream import ports, run_dir
+from turnstream.child import Child, described
+from turnstream.lifeline import Lifeline
+from turnstream.local import Stack, resident
+from turnstream.settings import Settings
+
+
+@pytest.fixture
+def lines() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def lifeline() -> Iterator[Lifeline]:
+    line = Lifeline()
+    yield line
+    line.close()
+
+
+def child(lifeline: Lifeline, lines: list, *command: str, guarded: bool = False) -> Child:
+    return Child("kid", command, os.environ, lifeline, lambda *line: lines.append(line), guarded=guarded)
+
+
+def python(program: str) -> tuple[str, str, str]:
+    return sys.executable, "-c", program
+
+
+# Ports and the data directory
+
+
+def test_a_taken_port_names_the_next_free_one():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"port {port} is taken: `turnstream up --port \d+`") as caught:
+            ports.claim_port("127.0.0.1", port)
+    offered = int(re.findall(r"\d+", caught.value.detail)[-1])
+    assert ports.claim_port("127.0.0.1", offered) == offered
+
+
+def test_port_zero_is_any_free_one():
+    assert ports.claim_port("127.0.0.1", 0) > 1023
+
+
+def test_an_address_of_another_machine_is_said():
+    with pytest.raises(SettingsInvalid, match="name an address with --host"):
+        ports.claim_port("192.0.2.1", 0)
+
+
+def test_a_port_that_wants_more_rights(monkeypatch: pytest.MonkeyPatch):
+    def refuse(host: str, port: int) -> int:
+        if port == 80:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return port
+
+    monkeypatch.setattr(ports, "free_port", refuse)
+    with pytest.raises(PortTaken, match="port 80 wants more rights: `turnstream up --port 8001`"):
+        ports.claim_port("127.0.0.1", 80)
+
+
+def test_a_service_for_others_needs_a_key(tmp_path: Path):
+    settings = Settings(_env_file=None, host="0.0.0.0", api_key=None, data_dir=tmp_path)
+    with pytest.raises(SettingsInvalid, match="set API_KEY"):
+        Stack(settings, lambda *_: None)
+
+
+def test_one_stack_a_data_directory(tmp_path: Path):
+    with run_dir.locked(tmp_path):
+        run_dir.write_state(tmp_path, "stack", {"url": "http://127.0.0.1:8000"})
+        with pytest.raises(DataDirInUse, match="http://127.0.0.1:8000"), run_dir.locked(tmp_path):
+            pass
+    with run_dir.locked(tmp_path):
+        pass
+
+
+def test_a_state_that_is_not_there_or_damaged_is_empty(tmp_path: Path):
+    assert run_dir.read_state(tmp_path, "worker") == {}
+    run_dir.state_path(tmp_path, "worker").parent.mkdir()
+    run_dir.state_path(tmp_path, "worker").write_text('{"pid": ')
+    assert run_dir.read_state(tmp_path, "worker") == {}
+
+
+def test_resident_memory_of_a_process():
+    assert resident(os.getpid()) > 10_000_000
+
+
+# Children
+
+
+async def test_a_child_says_its_lines_and_how_it_ended(lifeline: Lifeline, lines: list):
+    program = "import sys; print('out', flush=True); print('err', file=sys.stderr); print('long' * 50_000); sys.exit(3)"
+    kid = child(lifeline, lines, *python(program))
+    pids = []
+    code = await kid.run(lambda: pids.append(kid.pid))
+    assert code == 3
+    assert pids[0] is not None
+    assert kid.pid is None
+    await asyncio.to_thread(until, lambda: sum(len(line) for _, line in lines) >= 200_006, 5)
+    assert lines[:2] == [("kid", "out"), ("kid", "err")]
+
+
+async def test_a_grandchild_goes_with_a_killed_child(lifeline: Lifeline, lines: list):
+    program = (
+        "import subprocess, sys, time\n"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    kid = child(lifeline, lines, *python(program))
+    ending = asyncio.create_task(kid.run(lambda: None))
+    await asyncio.to_thread(until, lambda: lines, 10)
+    grandchild = psutil.Process(int(lines[0][1]))
+    os.kill(kid.pid, signal.SIGKILL)
+    assert await ending == -signal.SIGKILL
+    await asyncio.to_thread(until, lambda: not running(grandchild), 5)
+
+
+async def test_a_child_that_does_not_stop_is_killed_and_that_is_said(lifeline: Lifeline, lines: list):
+    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    kid = child(lifeline, lines, *python(program))
+    ending = asyncio.create_task(kid.run(lambda: None))
+    await asyncio.to_thread(until, lambda: lines, 10)
+    await kid.stop(0.2)
+    assert await ending == -signal.SIGKILL
+    assert kid.stopping
+    assert ("stack", "kid did not stop within 0 s and is killed") in lines
+
+
+async def test_stopping_what_never_ran_is_nothing(lifeline: Lifeline, lines: list):
+    await child(lifeline, lines, "true").stop(1)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "exit code 0"), (2, "exit code 2"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")]
+)
+def test_exit_codes_in_words(code: int, words: str):
+    assert described(code) == words
+
+
+# The lifeline
+
+STARTER = """
+import subprocess, sys, time
+from turnstream.lifeline import Lifeline
+import os
+line = Lifeline()
+for command in {commands!r}:
+    child = subprocess.Popen(command, env=os.environ | line.env, pass_fds=line.fds, start_new_session=True)
+    print(child.pid, flush=True)
+time.sleep(60)
+"""
+WATCHING = "import signal; from turnstream import lifeline; lifeline.watch({grace}); {rest}"
+
+
+def starter(*commands: tuple[str, ...]) -> subprocess.Popen[str]:
+    """A process that starts these on its lifeline and prints their pids."""
+    program = STARTER.format(commands=[list(command) for command in commands])
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def running(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def kill_the_starter_of(command: tuple[str, ...], ready) -> psutil.Process:
+    with starter(command) as parent:
+        process = psutil.Process(int(parent.stdout.readline()))
+        until(lambda: ready(process), 10)
+        parent.kill()
+    return process
+
+
+def test_any_program_dies_with_its_starter():
+    command = (sys.executable, "-m", "turnstream.lifeline", "sleep", "60")
+    process = kill_the_starter_of(command, lambda it: it.name() == "sleep" and it.children())
+    until(lambda: not running(process), 5)
+
+
+def test_a_python_child_dies_with_its_starter(tmp_path: Path):
+    mark = tmp_path / "watching"
+    command = python(WATCHING.format(grace=30, rest=f"open({str(mark)!r}, 'w'); signal.pause()"))
+    process = kill_the_starter_of(command, lambda _: mark.exists())
+    until(lambda: not running(process), 5)  # by SIGTERM, long before the grace is over
+
+
+def test_a_python_child_that_ignores_sigterm_dies_after_the_grace(tmp_path: Path):
+    mark = tmp_path / "watching"
+    deaf = (
+        f"signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(mark)!r}, 'w'); exec('while True: signal.pause()')"
+    )
+    process = kill_the_starter_of(python(WATCHING.format(grace=0.3, rest=deaf)), lambda _: mark.exists())
+    until(lambda: not running(process), 5)
+
+
+def test_a_process_started_by_hand_has_no_lifeline():
+    program = "from turnstream import lifeline; import threading; lifeline.watch(); print(threading.active_count())"
+    assert subprocess.check_output(python(program), text=True, timeout=30) == "1\n"
