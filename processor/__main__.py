@@ -1,0 +1,148 @@
+"""`python -m processor`: one GPU worker, configured by the environment."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from processor import noise
+from schemas.errors import InfrastructureError, LayoutMismatch
+from schemas.topics import Layout, Topic
+from turnstream import bus as buses
+from turnstream import lifeline, logs
+from turnstream import object_store as stores
+from turnstream.bus.base import Bus
+from turnstream.records import Records
+from turnstream.settings import Settings
+
+logger = logging.getLogger("processor")
+T = TypeVar("T")
+
+EX_BROKEN, EX_BROKER_FORGOT, EX_CONFIG = 1, 75, 78
+"""Exit codes beside 0: start me again; start me again, the broker lost everything; do not, the settings are wrong."""
+STORE_THREADS = 8
+"""Calls to the object store that go on at once."""
+WAIT_FOR_BROKER = 1.0
+CHECK_INCARNATION = 1.0
+"""Seconds between two looks at whether the broker still is the one the worker reads from."""
+FAUST_STOP_LIMIT = 5.0
+"""Seconds Faust has to leave the group: without a broker it would wait for ever."""
+
+
+async def serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(STORE_THREADS, "store"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    records, bus = Records(stores.connect(settings)), buses.connect(settings)
+    layout = Layout(groups=settings.partition_groups)
+    try:
+        await bus.start()
+        incarnation = await _first(_topics(bus, records, layout), _set(stop))
+        return 0 if incarnation is None else await _work(settings, records, bus, layout, incarnation, stop)
+    except LayoutMismatch as error:
+        logger.critical("%s", error)
+        return EX_CONFIG
+    finally:
+        await bus.close()
+        records.store.close()
+
+
+async def _work(
+    settings: Settings, records: Records, bus: Bus, layout: Layout, incarnation: str, stop: asyncio.Event
+) -> int:
+    from processor.app import GpuApp  # after logging is configured: Faust takes a second to import
+    from processor.engine_process import EngineProcess
+    from processor.worker import Worker
+
+    app = GpuApp(settings, layout)
+    worker = Worker(settings, records, bus, layout, EngineProcess(settings), flow=app)
+    app.attach(worker)
+
+    async def run() -> int:
+        await worker.start()
+        await app.start()
+        logger.info("ready to work: pid %d, group %s", os.getpid(), settings.consumer_group)
+        return await _first(
+            _then(EX_BROKEN, worker.broken.wait()),
+            _then(EX_BROKEN, app.wait_until_stopped()),
+            _then(EX_BROKER_FORGOT, _forgotten(bus, incarnation)),
+        )
+
+    try:
+        code = await _first(run(), _then(0, stop.wait()))
+        logger.info("stopping")
+        await worker.drain(settings.drain_limit)
+        return code
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(app.stop(), FAUST_STOP_LIMIT)
+        await worker.close()
+
+
+async def _topics(bus: Bus, records: Records, layout: Layout) -> str:
+    """Wait for the broker and the store, agree on the layout; returns the incarnation of `gpu-jobs`."""
+    while True:
+        try:
+            await asyncio.to_thread(records.agree_on_layout, layout)
+            await bus.ensure_topics(layout.topics())
+            incarnation = await bus.topic_id(Topic.JOBS)
+            if incarnation is not None:
+                return incarnation
+        except LayoutMismatch:
+            raise
+        except InfrastructureError as error:
+            logger.warning("waiting: %s", error)
+        await asyncio.sleep(WAIT_FOR_BROKER)
+
+
+async def _forgotten(bus: Bus, incarnation: str) -> None:
+    """Returns when `gpu-jobs` is another topic than it was: Faust would skip the offsets it has seen before."""
+    while True:
+        await asyncio.sleep(CHECK_INCARNATION)
+        with suppress(InfrastructureError):
+            if await bus.topic_id(Topic.JOBS) != incarnation:
+                logger.warning("the broker lost its topics; starting anew")
+                return
+
+
+async def _first(*works: Coroutine[Any, Any, T]) -> T:
+    """The result of the first to end; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _then(value: T, work: Awaitable[Any]) -> T:
+    await work
+    return value
+
+
+async def _set(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def main() -> None:
+    settings = Settings()
+    logs.configure(settings.log_level)
+    lifeline.watch()
+    noise.tame()
+    code = asyncio.run(serve(settings))
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)  # a thread of Faust that waits for a lost broker would keep the process
+
+
+if __name__ == "__main__":
+    main()

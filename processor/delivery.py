@@ -1,0 +1,153 @@
+"""How a run comes to its end: result stored -> event acknowledged by the broker -> mark removed -> offset acknowledged.
+
+Each step is repeated until it succeeds, so a store or broker that is away delays and never loses. Whoever is stopped in
+the middle has not acknowledged the offset: the record comes again, and only the steps that are missing are done.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from processor.held import Held
+from schemas.errors import (
+    AttemptsExhausted,
+    EngineCrashed,
+    EngineHung,
+    EngineOutOfMemory,
+    ErrorInfo,
+    InfrastructureError,
+    JobNotFound,
+)
+from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id
+from schemas.jobs import JobState, Operation
+from schemas.results import DiarizationCompleted, DiarizationFailed, DiarizationResult
+from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic
+from turnstream.bus.base import Bus, Record
+from turnstream.records import CANCELLED, Damaged, Ending, Records, reference
+from turnstream.settings import BrokerKind, KiB
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SOURCE = "turnstream/worker"
+INLINE_LIMIT = {BrokerKind.EMBEDDED: 16 * KiB, BrokerKind.KAFKA: 256 * KiB}
+"""Bytes up to which a completed event carries its result; the embedded broker keeps every event in memory."""
+RESULT_TOPIC = {Operation.DIARIZE: Topic.DIARIZATION_RESULTS}
+SUSPECT = {cls.code for cls in (AttemptsExhausted, EngineCrashed, EngineHung, EngineOutOfMemory)}
+"""Ends that say something about the job event itself: an operator wants to see it."""
+FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
+
+Outcome = DiarizationResult | ErrorInfo
+
+
+class Delivery:
+    def __init__(self, records: Records, bus: Bus, layout: Layout, broker: BrokerKind) -> None:
+        self._records = records
+        self._bus = bus
+        self._layout = layout
+        self._inline_limit = INLINE_LIMIT[broker]
+
+    async def end(self, held: Held, outcome: Outcome | None) -> None:
+        """Bring a run to its end with `outcome`, or, where it is None, do what is missing of the end it has."""
+        ending = await self._settle(held, outcome)
+        if ending is not None:
+            if ending.error is not None and ending.error.code in SUSPECT:
+                await self.dead_letter(held.record, ending.error, held.attempts)
+            event = self._event(held, ending)
+            topic, partition = RESULT_TOPIC[held.job.operation], self._layout.result_partition(held.job.id)
+            await persistently(
+                f"publish the end of {held.job.id}",
+                lambda: self._bus.publish(
+                    topic, key=event.key, value=event.data, headers=event.headers, partition=partition
+                ),
+            )
+            await self._in_thread(f"remove the mark of {held.job.id}", self._records.remove_mark, *held.id)
+        held.acknowledge()
+
+    async def dead_letter(self, record: Record, error: ErrorInfo, attempt: int) -> None:
+        """Set a record aside as it came, with the reason in its headers. It is not acknowledged here."""
+        ours = {"error": error.code.encode(), "attempt": str(attempt).encode(), "src": str(record.position).encode()}
+        headers = (*((name, value) for name, value in record.headers if name not in ours), *ours.items())
+        value = record.value
+        if value is not None and len(value) > DEAD_LETTER_LIMIT:
+            digest = hashlib.sha256(value).hexdigest()
+            value = json.dumps({"src": str(record.position), "size": len(value), "sha256": digest}).encode()
+        await persistently(
+            f"set {record.position} aside",
+            lambda: self._bus.publish(Topic.JOBS_DLQ, key=record.key, value=value, headers=headers, partition=0),
+        )
+        logger.warning("%s went to %s: %s: %s", record.position, Topic.JOBS_DLQ, error.code, error.detail)
+
+    async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:
+        """The end of the run, stored if it had none. None where nothing is left to tell: told before, or erased."""
+        what = f"store the end of {held.job.id}"
+        found = await self._in_thread(what, self._records.ending, *held.id)
+        if found is not None:
+            # The mark is removed after the event: without it the event is out.
+            return found if await self._in_thread(what, self._records.mark, *held.id) else None
+        if outcome is None or not await self._in_thread(what, accepted, self._records, held.job.id):
+            return None
+        await self._in_thread(what, self._store, held, outcome)
+        if not await self._in_thread(
+            what, accepted, self._records, held.job.id
+        ):  # erased meanwhile: nothing of it may stay
+            await self._in_thread(what, self._records.erase_unindexed, held.job.id)
+            return None
+        return await self._in_thread(what, self._records.ending, *held.id)
+
+    def _store(self, held: Held, outcome: Outcome) -> None:
+        if isinstance(outcome, DiarizationResult):
+            self._records.put_result(*held.id, outcome)
+        elif outcome.code == CANCELLED.code:
+            self._records.put_cancelled(*held.id)
+        else:
+            self._records.put_error(*held.id, outcome)
+
+    def _event(self, held: Held, ending: Ending) -> Event:
+        def of(type_: str, data: BaseModel) -> Event:
+            return Event.of(type_, SOURCE, held.job.id, event_id(*held.id), data, held.traceparent)
+
+        job_id, run = held.id
+        if ending.state is not JobState.SUCCEEDED:
+            return of(DIARIZATION_FAILED, DiarizationFailed(job_id=job_id, run=run, error=ending.error or CANCELLED))
+        by_reference = DiarizationCompleted(job_id=job_id, run=run, object=reference(ending))
+        if len(ending.body) <= self._inline_limit:
+            result = DiarizationResult.model_validate_json(ending.body)
+            inline = of(DIARIZATION_COMPLETED, by_reference.model_copy(update={"result": result}))
+            if len(inline.data) <= self._inline_limit:
+                return inline
+        return of(DIARIZATION_COMPLETED, by_reference)
+
+    async def _in_thread(self, what: str, call: Callable[..., T], *args: object) -> T:
+        return await persistently(what, lambda: asyncio.to_thread(call, *args))
+
+
+def accepted(records: Records, job_id: str) -> bool:
+    """Whether there is such a job, however damaged; an erased one is gone. Blocks."""
+    try:
+        records.job(job_id)
+    except JobNotFound:
+        return False
+    except Damaged:
+        pass
+    return True
+
+
+async def persistently(what: str, step: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a step until it succeeds, with growing delays. Only cancelling ends it otherwise."""
+    delay = FIRST_DELAY
+    while True:
+        try:
+            return await step()
+        except InfrastructureError as error:
+            logger.warning("could not %s, trying again in %.1f s: %s", what, delay, error)
+        except Exception:
+            # Not foreseen, so worth a traceback; giving up would lose the job all the same.
+            logger.exception("could not %s, trying again in %.1f s", what, delay)
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, LONGEST_DELAY)

@@ -1,0 +1,39 @@
+"""What of Faust's Kafka transport has to be different (beside `processor.app` the only module that knows Faust)."""
+
+from typing import Any
+
+from faust.transport.drivers import aiokafka as driver
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        if transport.fetch_max_wait_ms is not None:
+            # Faust fixes this at 1500 ms. Apache Kafka answers a waiting fetch at once; the embedded broker does not.
+            consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms  # pyright: ignore[reportPrivateUsage]
+        return consumer
+
+
+class Consumer(driver.Consumer):
+    """Acknowledges what the worker is done with, and nothing else.
+
+    Faust acknowledges by itself what its streams skip around a rebalance, and would commit past a job that is open.
+    """
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def ack(self, message: Any) -> bool:
+        del message
+        return False
+
+    def finish(self, message: Any) -> bool:
+        """Make a message committable. One of an assignment that is over is left: it comes again."""
+        if message.generation_id != self.app.consumer_generation_id:
+            return False
+        return super().ack(message)
+
+
+class Transport(driver.Transport):
+    Consumer = Consumer
+    fetch_max_wait_ms: int | None = None

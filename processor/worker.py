@@ -1,0 +1,344 @@
+"""The worker: takes records in, opens jobs in the engine, brings each run to its end. Knows no Faust.
+
+All state is touched on one event loop; what blocks runs in threads. A job is in `_held` from its receipt to its end, and
+every wait on store, broker or engine is a task of that job alone: others go on.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import aclosing
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from processor.delivery import Delivery, Outcome, accepted, persistently
+from processor.engines.base import EngineLost, Failed, Finished, JobTask, Progressed
+from processor.engines.base import Outcome as EngineOutcome
+from processor.held import Held, Stage, read
+from processor.receipts import Ack, Flow, Receipt, Receipts
+from processor.scheduler import JobKey, Scheduler
+from processor.signals import cancels, progress_due, tell_progress
+from processor.status import StatusFile, WorkerState
+from schemas.errors import (
+    AttemptsExhausted,
+    EngineCrashed,
+    EngineFailed,
+    ErrorInfo,
+    EventInvalid,
+    TurnstreamError,
+)
+from schemas.results import DiarizationResult
+from schemas.topics import Layout
+from turnstream.bus.base import Bus, Record
+from turnstream.records import CANCELLED, Records
+from turnstream.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HAND_BACK_LIMIT = 2.0
+"""Seconds a stopping worker takes to give back the jobs it cannot end."""
+
+
+class EnginePort(Protocol):
+    """What the worker asks of the engine process."""
+
+    @property
+    def pid(self) -> int | None: ...
+    async def start(self) -> None: ...
+    async def open(self, task: JobTask) -> None: ...
+    async def cancel(self, id: JobKey) -> None: ...
+    def outcomes(self) -> AsyncIterator[EngineOutcome | EngineLost]: ...
+    async def close(self) -> None: ...
+
+
+class _Standing(Enum):
+    """Why a job is not opened."""
+
+    ERASED = auto()
+    ENDED = auto()
+
+
+class Worker:
+    def __init__(
+        self, settings: Settings, records: Records, bus: Bus, layout: Layout, engine: EnginePort, flow: Flow
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._bus = bus
+        self._engine = engine
+        self._receipts = Receipts(flow)
+        self._scheduler = Scheduler(settings.diarization_max_batch_size)
+        self._delivery = Delivery(records, bus, layout, settings.broker)
+        self._status = StatusFile(settings.data_dir)
+        self._held: dict[JobKey, Held] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._taking = False
+        self._draining = False
+        self._released = asyncio.Event()
+        self.broken = asyncio.Event()
+        """Set when the worker cannot go on: its process should end and be started anew."""
+        self.orphans = 0
+        """Job events without a job, acknowledged and left: somebody erased the job."""
+
+    # Life
+
+    async def start(self) -> None:
+        self._tell()
+        await self._engine.start()
+        self._tell()
+        self._spawn(self._vital(self._follow_engine()))
+        self._spawn(self._vital(self._follow_cancels()))
+
+    async def drain(self, limit: float) -> None:
+        """Take nothing more, give open jobs `limit` seconds to end, hand back what is left."""
+        self._draining = True
+        self.revoked()
+        await self.settle(limit)
+        try:
+            async with asyncio.timeout(HAND_BACK_LIMIT):
+                await asyncio.gather(*(self._hand_back(held) for held in self._at(Stage.OPEN)))
+        except TimeoutError:
+            logger.warning("not every open job was handed back: the attempt just made counts")
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engine.close()
+        self._status.remove()
+
+    # Partitions
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Partitions are ours, from their committed offsets on: what is not acknowledged comes again.
+
+        Jobs in the engine go on if their partition is still ours, and take the new copy of their event when it comes.
+        """
+        ours = set(partitions)
+        self._receipts.reset()
+        for held in self._held.values():
+            held.receipts.clear()
+        for held in self._at(Stage.OPEN):
+            if held.record.position.partition not in ours:
+                self._spawn(self._hand_back(held))
+        self._taking = bool(ours) and not self._draining
+        self._tell()
+        self._admit()
+
+    def revoked(self) -> None:
+        """Partitions are about to move: forget what has not started. It is not acknowledged, so it comes again."""
+        self._taking = False
+        for ticket in self._scheduler.drop_all():
+            del self._held[ticket.id]
+        self._tell()
+
+    async def settle(self, limit: float) -> None:
+        """Wait until nothing is open or on its way to its end, `limit` seconds at most."""
+        try:
+            async with asyncio.timeout(limit):
+                while any(held.stage is not Stage.WAITING for held in self._held.values()):
+                    self._released.clear()
+                    await self._released.wait()
+        except TimeoutError:
+            logger.info("%d jobs are still open after %.1f s", len(self._held), limit)
+
+    # Records
+
+    def receive(self, record: Record, ack: Ack) -> None:
+        """Take a record in. Never blocks, never raises; `ack` is called once the record is done with."""
+        if not self._taking:
+            return
+        receipt = self._receipts.take(record.position, ack)
+        try:
+            held = read(record)
+        except TurnstreamError as error:
+            self._spawn(self._set_aside(record, error.info, receipt))
+            return
+        except Exception as error:  # anybody may write to the topic: no record may stop the stream
+            self._spawn(self._set_aside(record, EventInvalid(repr(error)).info, receipt))
+            return
+        known = self._held.get(held.id)
+        if known is not None:
+            # A copy, or the same record after a rebalance: it is done with when the run is.
+            known.receipts.append(receipt)
+            known.record = record
+            return
+        held.receipts.append(receipt)
+        self._held[held.id] = held
+        self._scheduler.add(held.ticket)
+        self._admit()
+
+    async def _set_aside(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
+        await self._delivery.dead_letter(record, error, attempt=1)
+        receipt()
+
+    # Opening
+
+    def _admit(self) -> None:
+        while self._taking and self._settings.enable_diarization and (ticket := self._scheduler.next()) is not None:
+            held = self._held[ticket.id]
+            held.stage = Stage.OPENING
+            self._spawn(self._open(held))
+
+    async def _open(self, held: Held) -> None:
+        standing = await persistently(f"look at {held.job.id}", lambda: asyncio.to_thread(self._look, held.id))
+        if standing is _Standing.ERASED:
+            self.orphans += 1
+            logger.warning("there is no job %s: its event is acknowledged and left (%d so far)", held.id, self.orphans)
+            held.acknowledge()
+            self._release(held)
+        elif standing is _Standing.ENDED:
+            await self._deliver(held, None)
+        elif standing >= self._settings.max_attempts:
+            held.attempts = standing
+            await self._deliver(held, AttemptsExhausted(f"It was tried {standing} times").info)
+        elif standing > 0 and not held.alone:
+            self._wait_alone(held)  # a worker died with it: it may be the cause
+        else:
+            await self._count(held, standing + 1)
+            await self._enter(held)
+
+    def _look(self, id: JobKey) -> _Standing | int:
+        """How often the run was opened, or why it is not to be. Blocks."""
+        if not accepted(self._records, id[0]):
+            return _Standing.ERASED
+        return _Standing.ENDED if self._records.ended(*id) else self._records.attempts(*id)
+
+    async def _count(self, held: Held, attempts: int) -> None:
+        held.attempts = attempts
+        put = self._records.put_attempts
+        await persistently(f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, attempts))
+
+    async def _enter(self, held: Held) -> None:
+        if held.cancelled:
+            await self._deliver(held, CANCELLED)
+        elif not self._taking:
+            await self._hand_back(held)
+        else:
+            held.stage = Stage.OPEN
+            held.opened_at = time.time()
+            try:
+                await self._engine.open(JobTask(held.job, held.run))
+            except Exception as error:
+                logger.exception("the engine did not take %s", held.id)
+                self._lost(EngineLost((held.id,), EngineCrashed(f"The engine did not take the job: {error}").info))
+
+    def _wait_alone(self, held: Held) -> None:
+        self._scheduler.close(held.id)
+        if self._taking:
+            held.alone, held.stage = True, Stage.WAITING
+            self._scheduler.add(held.ticket)
+            self._admit()
+        else:
+            self._release(held)  # it comes again
+
+    async def _hand_back(self, held: Held) -> None:
+        """Give up an open job in good order: not acknowledged, so it comes again; and this try does not count."""
+        was_open, held.stage = held.stage is Stage.OPEN, Stage.OPENING
+        if was_open:
+            await self._engine.cancel(held.id)
+        await self._count(held, held.attempts - 1)
+        self._release(held)
+        logger.info("%s was handed back", held.id)
+
+    # Outcomes
+
+    async def _follow_engine(self) -> None:
+        async for outcome in self._engine.outcomes():
+            if isinstance(outcome, EngineLost):
+                self._lost(outcome)
+                continue
+            held = self._held.get(outcome.id)
+            if held is None or held.stage is not Stage.OPEN:
+                if isinstance(outcome, Progressed):  # its cancel came before it was open
+                    self._spawn(self._engine.cancel(outcome.id))
+            elif isinstance(outcome, Progressed):
+                if progress_due(held):
+                    self._spawn(tell_progress(self._bus, held, outcome.progress))
+            elif isinstance(outcome, Failed):
+                self._spawn(self._deliver(held, outcome.error))
+            else:
+                self._spawn(self._deliver(held, _result(held, outcome)))
+
+    def _lost(self, lost: EngineLost) -> None:
+        logger.warning("the engine was lost with %d open jobs: %s", len(lost.ids), lost.error.detail)
+        for held in [self._held[id] for id in lost.ids if id in self._held]:
+            if held.stage is not Stage.OPEN:
+                continue
+            if held.attempts >= self._settings.max_attempts:
+                self._spawn(self._deliver(held, lost.error))
+            else:
+                self._wait_alone(held)
+        self._tell()
+
+    async def _deliver(self, held: Held, outcome: Outcome | None) -> None:
+        held.stage = Stage.DELIVERING
+        self._scheduler.close(held.id)
+        self._admit()
+        await self._delivery.end(held, outcome)
+        self._release(held)
+
+    def _release(self, held: Held) -> None:
+        self._scheduler.close(held.id)
+        self._held.pop(held.id, None)
+        self._released.set()
+        self._admit()
+
+    # Cancelling
+
+    async def _follow_cancels(self) -> None:
+        async with aclosing(cancels(self._bus)) as ids:
+            async for id in ids:
+                await self.cancel(id)
+
+    async def cancel(self, id: JobKey) -> None:
+        """Stop a run and tell its end. One that is not here is looked up when it is opened."""
+        held = self._held.get(id)
+        if held is None or held.stage is Stage.DELIVERING:
+            return
+        if held.stage is Stage.OPENING:
+            held.cancelled = True
+            return
+        was_open, held.stage = held.stage is Stage.OPEN, Stage.DELIVERING
+        self._scheduler.remove(id)
+        if was_open:
+            await self._engine.cancel(id)
+        self._spawn(self._deliver(held, CANCELLED))
+
+    # Housekeeping
+
+    def _at(self, stage: Stage) -> list[Held]:
+        return [held for held in self._held.values() if held.stage is stage]
+
+    def _tell(self) -> None:
+        state = WorkerState.READY if self._taking else WorkerState.STARTING
+        self._status.say(WorkerState.DRAINING if self._draining else state, self._engine.pid)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A job whose task is gone would be held for ever; started anew, the worker gets it again.
+            logger.critical("a task of the worker failed", exc_info=error)
+            self.broken.set()
+
+    async def _vital(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
+        raise RuntimeError("a part of the worker that never ends has ended")
+
+
+def _result(held: Held, finished: Finished) -> Outcome:
+    timings = {**finished.result.get("timings", {}), "queue": held.opened_at - held.job.created_at.timestamp()}
+    fields = {**finished.result, "job_id": held.job.id, "run": held.run, "timings": timings}
+    try:
+        return DiarizationResult.model_validate(fields)
+    except ValidationError as error:
+        logger.exception("the engine's result for %s does not fit", held.id)
+        return EngineFailed(f"The engine's result does not fit: {error.error_count()} fields are wrong").info

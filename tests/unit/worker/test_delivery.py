@@ -1,0 +1,275 @@
+"""The order of the steps, and what is done when they are interrupted between any two."""
+
+import json
+
+import pytest
+
+from processor import delivery as module
+from processor.delivery import Delivery
+from processor.held import read
+from processor.receipts import FreeFlow, Receipts
+from schemas.errors import BrokerUnavailable, EngineCrashed, EngineFailed, EventInvalid, StoreUnavailable
+from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id
+from schemas.results import DiarizationCompleted, DiarizationFailed, DiarizationResult
+from schemas.topics import DEAD_LETTER_LIMIT, Layout
+from tests.support.worker import accept, finished, job_event, new_job, record_of
+from turnstream.bus.base import Position, Record
+from turnstream.bus.memory import MemoryBus
+from turnstream.object_store.memory import MemoryStore
+from turnstream.records import CANCELLED, Records
+from turnstream.settings import BrokerKind
+
+LAYOUT = Layout()
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Steps(list[str]):
+    """The steps in the order they were taken; refuses the next ones as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kill_before: int | None = None
+        self.failures = 0
+
+    def take(self, name: str, failure: type[Exception]) -> None:
+        if self.kill_before == len(self):
+            raise Killed
+        if self.failures:
+            self.failures -= 1
+            raise failure("away")
+        self.append(name)
+
+
+class SteppedStore(MemoryStore):
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+        self.armed = False
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        if self.armed:
+            self.steps.take(f"store {key.rsplit('/', 1)[-1]}", StoreUnavailable)
+        super().put(key, data, if_absent=if_absent)
+
+    def delete(self, key: str) -> None:
+        if self.armed:
+            self.steps.take(f"remove {key.split('/', 1)[0]}", StoreUnavailable)
+        super().delete(key)
+
+
+class SteppedBus(MemoryBus):
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+
+    async def publish(self, topic: str, **record) -> Position:
+        self.steps.take(f"publish {topic}", BrokerUnavailable)
+        return await super().publish(topic, **record)
+
+
+class Bench:
+    """One job on its way out, on a store and a bus that write down what happens."""
+
+    def __init__(self, broker: BrokerKind = BrokerKind.EMBEDDED) -> None:
+        self.steps = Steps()
+        self.store = SteppedStore(self.steps)
+        self.bus = SteppedBus(self.steps)
+        self.records = Records(self.store)
+        self.job = accept(self.records, new_job())
+        self.id = (self.job.id, "live")
+        self.event = job_event(self.job)
+        self.store.armed = True
+        self.broker = broker
+
+    def held(self):
+        """The job event as a worker gets it, for the first or another time."""
+        held = read(record_of(self.event, offset=5))
+        receipts = Receipts(FreeFlow())
+        held.receipts.append(receipts.take(held.record.position, lambda: self.steps.take("ack", StoreUnavailable)))
+        return held
+
+    async def end(self, outcome) -> None:
+        await self.bus.ensure_topics(LAYOUT.topics())
+        await Delivery(self.records, self.bus, LAYOUT, self.broker).end(self.held(), outcome)
+
+    def events(self, topic: str = "diarization-results") -> list[Event]:
+        return [Event.parse(record.headers, record.value) for record in self.bus.records(topic)]
+
+    def result(self, segments: int = 1) -> DiarizationResult:
+        fields = finished(self.id, segments).result
+        timings = fields["timings"] | {"queue": 0.5}
+        return DiarizationResult.model_validate(fields | {"job_id": self.job.id, "run": "live", "timings": timings})
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_DELAY", 0.001)
+
+
+IN_ORDER = ["store result.json", "publish diarization-results", "remove pending", "ack"]
+
+
+async def test_a_result_is_stored_told_unmarked_acknowledged():
+    bench = Bench()
+    await bench.end(bench.result())
+    assert bench.steps == IN_ORDER
+    (event,) = bench.events()
+    assert (event.id, event.type) == (event_id(*bench.id), DIARIZATION_COMPLETED)
+    assert event.traceparent == bench.event.traceparent
+    completed = event.read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    assert completed.result == bench.result()
+    assert bench.store.get(completed.object.key) == bench.records.ending(*bench.id).body
+
+
+@pytest.mark.parametrize(
+    ("killed_before", "again"),
+    [
+        (0, IN_ORDER),
+        (1, IN_ORDER[1:]),
+        # Nobody can know whether the event of a mark that is still there is out: it is sent again, under the same id.
+        (2, IN_ORDER[1:]),
+        (3, IN_ORDER[3:]),
+        (4, IN_ORDER[3:]),
+    ],
+)
+async def test_killed_between_two_steps_a_redelivery_does_the_missing_ones(killed_before: int, again: list[str]):
+    bench = Bench()
+    bench.steps.kill_before = killed_before
+    if killed_before < len(IN_ORDER):
+        with pytest.raises(Killed):
+            await bench.end(bench.result())
+    else:
+        await bench.end(bench.result())
+    assert bench.steps == IN_ORDER[:killed_before]
+    bench.steps.kill_before = None
+    bench.steps.clear()
+    await bench.end(None if killed_before else bench.result())
+    assert bench.steps == again
+    assert {event.id for event in bench.events()} == {event_id(*bench.id)}
+    assert bench.records.mark(*bench.id) is None
+
+
+async def test_a_run_that_was_computed_twice_keeps_its_first_end():
+    bench = Bench()
+    await bench.end(bench.result(segments=1))
+    bench.steps.clear()
+    await bench.end(bench.result(segments=2))
+    assert bench.steps == ["ack"]
+    assert b'"end":2.0' not in bench.records.ending(*bench.id).body
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+@pytest.mark.parametrize("step", range(3))
+async def test_a_store_or_broker_that_is_away_delays_and_repeats_nothing(step: int, failures: int):
+    bench = Bench()
+    take = bench.steps.take
+
+    def fail_at_step(name: str, failure: type[Exception]) -> None:
+        if name == IN_ORDER[step] and not hasattr(bench.steps, "failed"):
+            bench.steps.failed, bench.steps.failures = True, failures
+        take(name, failure)
+
+    bench.steps.take = fail_at_step
+    await bench.end(bench.result())
+    assert bench.steps == IN_ORDER
+    assert len(bench.events()) == 1
+
+
+async def test_a_failure_is_told_with_its_code():
+    bench = Bench()
+    error = EngineFailed("no").info
+    await bench.end(error)
+    assert bench.steps == ["store error.json", *IN_ORDER[1:]]
+    failed = bench.events()[0].read(DIARIZATION_FAILED, DiarizationFailed)
+    assert failed.error == error
+
+
+async def test_a_cancelled_run_ends_as_cancelled():
+    bench = Bench()
+    await bench.end(CANCELLED)
+    assert bench.steps == ["store cancelled.json", *IN_ORDER[1:]]
+    assert bench.events()[0].read(DIARIZATION_FAILED, DiarizationFailed).error.code == "job_cancelled"
+
+
+async def test_a_cancel_that_the_api_stored_keeps_the_result_out():
+    bench = Bench()
+    bench.records.put_cancelled(*bench.id)
+    bench.steps.clear()
+    await bench.end(bench.result())
+    assert bench.steps == IN_ORDER[1:]
+    assert bench.events()[0].type == DIARIZATION_FAILED
+
+
+async def test_a_job_that_takes_the_engine_down_is_also_set_aside():
+    bench = Bench()
+    await bench.end(EngineCrashed().info)
+    assert bench.steps == ["store error.json", "publish gpu-jobs.dlq", *IN_ORDER[1:]]
+    (record,) = bench.bus.records("gpu-jobs.dlq")
+    assert record.value == bench.event.data
+    assert dict(record.headers)["error"] == b"engine_crashed"
+
+
+async def test_killed_before_it_is_set_aside_it_is_set_aside_later():
+    bench = Bench()
+    bench.steps.kill_before = 1
+    with pytest.raises(Killed):
+        await bench.end(EngineCrashed().info)
+    bench.steps.kill_before = None
+    bench.steps.clear()
+    await bench.end(None)
+    assert bench.steps == ["publish gpu-jobs.dlq", *IN_ORDER[1:]]
+
+
+async def test_of_an_erased_job_nothing_is_stored_and_nothing_told():
+    bench = Bench()
+    bench.records.erase(bench.job)
+    bench.steps.clear()
+    await bench.end(bench.result())
+    assert bench.steps == ["ack"]
+    assert list(bench.store.list("jobs/")) == []
+
+
+async def test_of_a_job_erased_while_its_result_was_stored_nothing_stays():
+    bench = Bench()
+    put_result = bench.records.put_result
+
+    def erase_then_put(*args) -> None:
+        bench.records.erase(bench.job)
+        put_result(*args)
+
+    bench.records.put_result = erase_then_put
+    await bench.end(bench.result())
+    assert list(bench.store.list("jobs/")) == []
+    assert bench.events() == []
+    assert bench.steps[-1] == "ack"
+
+
+@pytest.mark.parametrize(("broker", "inline"), [(BrokerKind.EMBEDDED, False), (BrokerKind.KAFKA, True)])
+async def test_a_large_result_travels_by_reference(broker: BrokerKind, inline: bool):
+    bench = Bench(broker)
+    await bench.end(bench.result(segments=300))  # some 33 KB
+    completed = bench.events()[0].read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    assert (completed.result is not None) is inline
+    assert completed.object.size == len(bench.store.get(completed.object.key))
+
+
+async def test_a_dead_letter_keeps_bytes_key_and_headers():
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    delivery = Delivery(bench.records, bench.bus, LAYOUT, BrokerKind.KAFKA)
+    bad = Record(Position("gpu-jobs", 3, 7), b"k", b"\xff{", (("mine", b"1"), ("error", b"of another life")))
+    await delivery.dead_letter(bad, EventInvalid().info, 1)
+    huge = Record(Position("gpu-jobs", 3, 8), None, bytes(DEAD_LETTER_LIMIT + 1))
+    await delivery.dead_letter(huge, EventInvalid().info, 1)
+    first, second = bench.bus.records("gpu-jobs.dlq")
+    assert (first.key, first.value) == (b"k", b"\xff{")
+    assert dict(first.headers) == {
+        "mine": b"1",
+        "error": b"event_invalid",
+        "attempt": b"1",
+        "src": b"gpu-jobs/3/7",
+    }
+    assert json.loads(second.value)["src"] == "gpu-jobs/3/8"
