@@ -36,6 +36,7 @@ TurnstreamError
 │   ├── LayoutMismatch      503 layout_mismatch
 │   ├── OperationDisabled   503 operation_disabled
 │   ├── ServiceUnreachable  503 service_unreachable
+│   ├── Busy                503 busy
 │   ├── WaitExpired         504 wait_expired
 │   ├── AttemptsExhausted   500 attempts_exhausted
 │   └── InternalError       500 internal_error
@@ -272,6 +273,12 @@ class OperationDisabled(InfrastructureError):
 class ServiceUnreachable(InfrastructureError):
     code = "service_unreachable"
     title = "Nothing answers at the address of the service"
+
+
+class Busy(InfrastructureError):
+    code = "busy"
+    title = "The service has as many callers as it can serve at once"
+    retry_after = 5
 
 
 class WaitExpired(InfrastructureError):
