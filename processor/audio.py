@@ -24,6 +24,8 @@ SAMPLE_RATE = 16_000
 DAMAGED = "audio_damaged"
 """Warning: parts of the recording could not be decoded, or are missing at its end."""
 
+# Seconds (and a thousandth of the duration) that the end of a stream may lack: encoders round to their frames.
+_MISSING = 0.2
 # Source samples that are mixed, resampled and stored in one go: a megabyte.
 _BLOCK = 1 << 18
 # torchaudio's kernel grows with the product of the two rates (44,101 Hz to 16 kHz: 3 GB). Above so many elements
@@ -109,14 +111,14 @@ class _Source:
         if not self.rate:
             self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
         self.seconds += frame.samples / frame.sample_rate
-        if self.seconds > self._max_seconds:
+        if self.seconds > self._max_seconds + 1e-3:  # a sum of many fractions
             raise AudioTooLong(f"The recording is longer than {self._max_seconds:g} seconds")
 
     @property
     def damaged(self) -> bool:
         """Whether a part could not be decoded, or the stream is shorter than it promised to be."""
         missing = (self._recording.promised or 0) - self.seconds
-        return self._not_numbers or self._recording.damaged > 0 or missing > max(1.0, 0.01 * self.seconds)
+        return self._not_numbers or self._recording.damaged > 0 or missing > _MISSING + self.seconds / 1000
 
 
 def _mono(frame: AudioFrame) -> Samples:
@@ -154,8 +156,8 @@ def _resampled(blocks: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
             if current is not None:
                 yield current.finish()
             current, current_rate = resampler(rate), rate
-        for start in range(0, len(block), _BLOCK):  # a single frame may be long
-            yield current.push(block[start : start + _BLOCK])
+        for start in range(0, len(block), 2 * _BLOCK):  # more only where a single frame is that long
+            yield current.push(block[start : start + 2 * _BLOCK])
     if current is not None:
         yield current.finish()
 

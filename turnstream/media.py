@@ -44,8 +44,8 @@ _OPTIONS = {
     # A QuickTime file may keep its sound in another file.
     "enable_drefs": "0",
     "use_absolute_path": "0",
-    # How much is read to find out what is inside.
-    "probesize": "5000000",
+    # Bytes and microseconds that are read to find out what is inside.
+    "probesize": "1000000",
     "analyzeduration": "5000000",
     "max_streams": "64",
 }
