@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from types import FrameType
 
@@ -58,6 +59,10 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL,
     )
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(
+            sig, lambda *_: None
+        )  # uvicorn raises what it caught once more at its end: we are leaving already
     server = Server(config, app)
     server.run()
     return 0 if server.started else 3

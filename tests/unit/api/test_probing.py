@@ -14,7 +14,7 @@ from tests.support.api import until
 
 
 def _where(path: str) -> tuple[int, list[str], str]:
-    return os.getpid(), os.listdir(), path
+    return os.getpid(), list(map(str, Path().iterdir())), path
 
 
 def _refuse(path: str) -> None:

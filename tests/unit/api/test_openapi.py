@@ -1,0 +1,60 @@
+"""The API's description: complete, and the one that is committed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import error_classes
+
+COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
+METHODS = {"get", "post", "delete"}
+
+
+@pytest.fixture
+async def document(api) -> dict:
+    return (await api.client.get("/openapi.json")).json()
+
+
+async def test_the_committed_description_is_the_one_that_is_served(document):
+    assert json.loads(COMMITTED.read_text()) == document, "run: python -m producer_api.openapi > docs/openapi.json"
+
+
+async def test_every_reference_leads_somewhere(document):
+    def references(node):
+        if isinstance(node, dict):
+            yield from [node["$ref"]] if "$ref" in node else []
+            yield from (found for value in node.values() for found in references(value))
+        elif isinstance(node, list):
+            yield from (found for value in node for found in references(value))
+
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(document)}
+    assert "Problem" in names
+    assert names <= set(document["components"]["schemas"])
+
+
+async def test_every_failure_is_declared_as_a_problem_with_a_known_code(document):
+    known = {cls.code for cls in error_classes()}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert method in METHODS
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(response["content"]) == ["application/problem+json"], (path, status)
+                    assert set(response["content"]["application/problem+json"]["examples"]) <= known
+
+
+async def test_forms_are_described_although_they_are_parsed_by_hand(document):
+    form = document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"audio", "operation", "lane", "num_speakers", "min_speakers", "max_speakers", "mode"} == set(
+        form["properties"]
+    )
+    quick = document["paths"]["/api/v1/diarize/file"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert not {"operation", "lane"} & set(quick["properties"])
+
+
+async def test_only_health_needs_no_key(document):
+    open_paths = {
+        path for path, operations in document["paths"].items() for op in operations.values() if not op["security"]
+    }
+    assert open_paths == {"/healthz", "/readyz"}
