@@ -147,8 +147,9 @@ class FilesystemStore(ObjectStore):
 
     def _place(self, temporary: Path, path: Path, *, if_absent: bool) -> None:
         """Give the finished file its name, and make that outlast a power cut."""
+        changed = [path.parent]
         for _ in range(_PLACING_TRIES):
-            _make_directory(path.parent)
+            changed += _make_directory(path.parent)
             try:
                 if if_absent:
                     os.link(temporary, path)
@@ -160,7 +161,8 @@ class FilesystemStore(ObjectStore):
                 if path.is_dir():
                     raise IsADirectoryError(path) from None
                 raise ObjectExists(path.relative_to(self.root)) from None
-            _sync(path.parent)
+            for directory in changed:  # the first brings the others along on file systems with a journal
+                _sync(directory)
             return
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
@@ -217,17 +219,15 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
         left = left[file.write(left) :]
 
 
-def _make_directory(directory: Path) -> None:
-    """With those above it, each fast on the disk."""
+def _make_directory(directory: Path) -> list[Path]:
+    """With those above it; returns the directories that have a new entry."""
     try:
         directory.mkdir()
     except FileExistsError:
-        return
+        return []
     except FileNotFoundError:
-        _make_directory(directory.parent)
-        _make_directory(directory)
-    else:
-        _sync(directory.parent)
+        return [*_make_directory(directory.parent), *_make_directory(directory)]
+    return [directory.parent]
 
 
 def _sync(directory: Path) -> None:

@@ -206,7 +206,7 @@ def test_an_object_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
     store.put("a/b/k", b"x")
-    assert events == ["sync the bytes", "sync objects", "sync objects/a", "name", "sync objects/a/b"]
+    assert events == ["sync the bytes", "name", "sync objects/a/b", "sync objects", "sync objects/a"]
 
 
 def test_a_stream_passes_through_in_bounded_memory(store: FilesystemStore) -> None:
