@@ -53,7 +53,8 @@ class Hub:
             ) from error
         except TimeoutError as error:
             raise WeightsUnavailable(f"{error}. Run it again: what has arrived is kept.") from error
-        except (OSError, httpx.HTTPError) as error:
+        except (OSError, httpx.HTTPError, RuntimeError) as error:
+            # RuntimeError: after a refused connection the client (1.16) tries again with a session that it has closed.
             raise _explained(error, reference.repo, name) from error
         return Path(path)
 
