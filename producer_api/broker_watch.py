@@ -13,7 +13,7 @@ from turnstream.records import Records
 log = logging.getLogger("turnstream.api")
 
 CHECK_INTERVAL = 1.0
-BACKOFF_LIMIT = 5.0
+BACKOFF_LIMIT = 2.0
 
 
 class BrokerWatch:
@@ -56,8 +56,11 @@ class BrokerWatch:
         self.problem = None
         if topic_id != self.topic_id:
             self.topic_id = topic_id
-            for call in self.on_new_topics:
-                call()
+            self.announce()
+
+    def announce(self) -> None:
+        for call in self.on_new_topics:
+            call()
 
     def require_layout(self) -> None:
         """Raises LayoutMismatch where an event would go to a partition that means something else."""

@@ -120,7 +120,12 @@ class Intake:
             self._records.create(job, audio)
 
     async def _publish(self, job: Job, traceparent: str | None) -> None:
-        await self._publisher.publish(job, LIVE_RUN, self._watch.topic_id, traceparent)
+        topic_id = self._watch.topic_id
+        await self._publisher.publish(job, LIVE_RUN, topic_id, traceparent)
+        if (
+            self._watch.topic_id != topic_id
+        ):  # made anew meanwhile, and the sweep after it may have come before our mark
+            self._watch.announce()
         # A worker that was quicker than we are has removed the mark before we wrote it.
         if await self._threads.run(self._records.ended, job.id, LIVE_RUN):
             await self._threads.run(self._records.remove_mark, job.id, LIVE_RUN)
@@ -136,8 +141,13 @@ class Intake:
     async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(work)
         self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        task.add_done_callback(self._closed)
         return await asyncio.shield(task)
+
+    def _closed(self, task: asyncio.Task[Any]) -> None:
+        self._open.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever left does not fetch it
 
 
 def read_fields(fields: dict[str, str]) -> tuple[Operation, Lane, DiarizeParams]:

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import aclosing, contextmanager
 
 from producer_api.threads import Threads
-from schemas.errors import Busy, EventError
+from schemas.errors import Busy, EventError, StoreUnavailable
 from schemas.events import JOB_PROGRESSED, Event
 from schemas.jobs import JobProgressed, Progress
 from schemas.topics import Topic
@@ -74,10 +74,17 @@ class Results:
             except TimeoutError:
                 pause = min(pause * 1.5, POLL_LIMIT)
             waiter.heard.clear()
-            ending = await self._threads.run(self._records.ending, waiter.job_id, waiter.run)
+            ending = await self._look(waiter)
             if ending is not None:
                 return ending
         return None
+
+    async def _look(self, waiter: Waiter) -> Ending | None:
+        try:
+            return await self._threads.run(self._records.ending, waiter.job_id, waiter.run)
+        except StoreUnavailable as error:  # it may be back for the next look, and the job goes on anyway
+            log.warning("the result of job %s could not be looked for: %s", waiter.job_id, error.detail)
+            return None
 
     def wake(self, job_id: str, run: str) -> None:
         """Let those who wait for this run look into the store now."""

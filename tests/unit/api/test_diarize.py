@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from producer_api import results
-from schemas.errors import ErrorInfo
+from schemas.errors import ErrorInfo, StoreUnavailable
 from schemas.topics import Topic
 from tests.support.api import complete, is_problem, until, working
 
@@ -29,6 +29,26 @@ async def test_a_missed_event_only_delays(api, blip, monkeypatch):
     monkeypatch.setattr(results, "POLL", 0.01)
     async with working(api, event=False):
         assert (await diarize(api, blip)).status_code == 200
+
+
+async def test_a_store_that_is_away_for_a_while_only_delays(api, blip, monkeypatch):
+    monkeypatch.setattr(results, "POLL", 0.01)
+    call = asyncio.create_task(diarize(api, blip))
+    await until(lambda: api.service.results._waiters and api.bus.records(Topic.JOBS) and not api.spools())
+    [record] = api.bus.records(Topic.JOBS)
+    looked = asyncio.Event()
+    ending = api.records.ending
+
+    def away(*run):
+        loop.call_soon_threadsafe(looked.set)
+        raise StoreUnavailable("away")
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(api.records, "ending", away)
+    await looked.wait()
+    monkeypatch.setattr(api.records, "ending", ending)
+    await complete(api, record.key.decode(), event=False)
+    assert (await call).status_code == 200
 
 
 async def test_an_event_is_enough(api, blip, monkeypatch):

@@ -11,6 +11,7 @@ from schemas.jobs import JobRequested
 from schemas.topics import Topic
 from tests.support.api import complete, until
 from turnstream.bus.base import Reach
+from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
 from turnstream.records import Mark, MarkState
 
@@ -135,6 +136,33 @@ async def test_a_broker_that_lost_everything_gets_it_again_at_once(start, blip, 
         new_id = await api.bus.topic_id(Topic.JOBS)
         await until(lambda: all(api.records.mark(job_id, "live").topic_id == new_id for job_id in ids))
         assert sorted(published(api)) == sorted(ids)
+
+
+class _ForgetfulBus(MemoryBus):
+    """Loses everything just after it took the first job, and the sweep that follows comes before the mark is written."""
+
+    api = None
+    forgot = False
+
+    async def publish(self, topic, **record):
+        position = await super().publish(topic, **record)
+        if topic == Topic.JOBS and not self.forgot:
+            self.forgot = True
+            before = self.api.service.watch.topic_id
+            self.forget()
+            await until(lambda: self.api.service.watch.topic_id != before)
+            await until(lambda: not self.api.service.sweeper._wake.is_set())
+            assert (await self.api.service.sweeper.sweep()) == {Action.LEAVE: 1}
+        return position
+
+
+async def test_a_job_that_was_lost_before_its_mark_was_written_is_published_again(start, blip, monkeypatch):
+    monkeypatch.setattr(broker_watch, "CHECK_INTERVAL", 0.01)
+    bus = _ForgetfulBus()
+    async with start(bus=bus) as api:
+        bus.api = api
+        job_id = await api.new_job(blip)
+        await until(lambda: published(api) == [job_id])
 
 
 async def test_what_was_pending_is_looked_at_when_the_service_starts(start, blip):
