@@ -1,10 +1,13 @@
 """What the worker tells of itself: `<data_dir>/run/worker.json`."""
 
-import json
 import os
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+
+from turnstream import run_dir
+
+NAME = "worker"
 
 
 class WorkerState(StrEnum):
@@ -14,22 +17,20 @@ class WorkerState(StrEnum):
     DRAINING = "draining"
 
 
-class StatusFile:
-    """Written anew, whole, at each change. Removed at an orderly end."""
+class Status:
+    """Written anew, whole, at each change. Forgotten at an orderly end."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "run" / "worker.json"
+        self._data_dir = data_dir
         self._said: tuple[WorkerState, int | None] | None = None
+        run_dir.state_path(data_dir, NAME).parent.mkdir(parents=True, exist_ok=True)
 
     def say(self, state: WorkerState, engine_pid: int | None) -> None:
-        if (state, engine_pid) == self._said:
-            return
-        self._said = (state, engine_pid)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        status = {"pid": os.getpid(), "engine_pid": engine_pid, "state": state, "at": datetime.now(UTC).isoformat()}
-        draft = self._path.with_name(f".worker-{os.getpid()}.json")
-        draft.write_text(json.dumps(status))
-        draft.replace(self._path)
+        if (state, engine_pid) != self._said:
+            self._said = (state, engine_pid)
+            at = datetime.now(UTC).isoformat()
+            state_now = {"pid": os.getpid(), "engine_pid": engine_pid, "state": state, "at": at}
+            run_dir.write_state(self._data_dir, NAME, state_now)
 
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+    def forget(self) -> None:
+        run_dir.forget_state(self._data_dir, NAME)

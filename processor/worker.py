@@ -21,7 +21,7 @@ from processor.held import Held, Stage, read
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.scheduler import JobKey, Scheduler
 from processor.signals import cancels, progress_due, tell_progress
-from processor.status import StatusFile, WorkerState
+from processor.status import Status, WorkerState
 from schemas.errors import (
     AttemptsExhausted,
     EngineCrashed,
@@ -72,7 +72,7 @@ class Worker:
         self._receipts = Receipts(flow)
         self._scheduler = Scheduler(settings.diarization_max_batch_size)
         self._delivery = Delivery(records, bus, layout, settings.broker)
-        self._status = StatusFile(settings.data_dir)
+        self._status = Status(settings.data_dir)
         self._held: dict[JobKey, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking = False
@@ -108,7 +108,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._engine.close()
-        self._status.remove()
+        self._status.forget()
 
     # Partitions
 

@@ -2,11 +2,11 @@ import json
 import os
 from pathlib import Path
 
-from processor.status import StatusFile, WorkerState
+from processor.status import Status, WorkerState
 
 
 def test_the_status_is_whole_and_changes_with_the_state(tmp_path: Path):
-    status, path = StatusFile(tmp_path), tmp_path / "run" / "worker.json"
+    status, path = Status(tmp_path), tmp_path / "run" / "worker.json"
     status.say(WorkerState.STARTING, None)
     assert json.loads(path.read_text())["state"] == "starting"
     status.say(WorkerState.READY, 7)
@@ -15,6 +15,6 @@ def test_the_status_is_whole_and_changes_with_the_state(tmp_path: Path):
     status.say(WorkerState.READY, 7)
     assert json.loads(path.read_text()) == said
     assert [entry.name for entry in path.parent.iterdir()] == ["worker.json"]
-    status.remove()
-    status.remove()
+    status.forget()
+    status.forget()
     assert not path.exists()

@@ -76,7 +76,7 @@ class Stack:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(5):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - threads are in it, too
                 await asyncio.sleep(0.001)
 
     async def quiet(self) -> None:
