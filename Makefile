@@ -26,7 +26,7 @@ up: venv ## Run the whole stack in this terminal until Ctrl-C.
 lint: venv ## Check style, types and which part may import which.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 bench: venv ## Measure what the service adds around the engine.

@@ -22,12 +22,10 @@ LOCK = ROOT / "requirements" / "lock.txt"
 VENV = ROOT / ".venv"
 STAMP = VENV / "turnstream.stamp"
 GB = 10**9
-DOWNLOAD = {"linux": 3.5 * GB, "darwin": 0.6 * GB}
-"""Bytes of all wheels of the lock, by platform: on Linux torch brings CUDA."""
-DOWNLOAD_CPU = 0.7 * GB
-"""The same with torch from an index of CPU builds."""
-INSTALLED_FACTOR = 1.9
-"""Bytes on the disk for a downloaded one; the cache of pip comes on top."""
+# Bytes to download and bytes installed, all wheels of the lock together.
+LINUX = (3.4 * GB, 7.1 * GB)  # torch brings CUDA
+MACOS = (0.5 * GB, 1.8 * GB)
+CPU_ONLY = (0.6 * GB, 2.2 * GB)  # torch from an index with CPU builds
 MEGABIT = 1e6 / 8
 TORCH_FAMILY = ("torch", "torchaudio")
 TORCH_ONLY = ("nvidia-", "triton", "cuda-")
@@ -71,7 +69,7 @@ def check(options: argparse.Namespace) -> None:
     if sys.version_info < OLDEST:
         go_on_with_newer()
     check_venv()
-    check_disk(shutil.disk_usage(str(ROOT)).free, download_size(options.torch_index))
+    check_disk(shutil.disk_usage(str(ROOT)).free, *sizes(options.torch_index))
     check_port(options.port)
 
 
@@ -102,10 +100,10 @@ def check_venv() -> None:
         refuse("this Python cannot make virtual environments: apt install python3-venv, or its like")
 
 
-def check_disk(free: float, download: float) -> None:
-    needed = download * (INSTALLED_FACTOR + 1)
+def check_disk(free: float, download: float, installed: float) -> None:
+    needed = download + installed  # pip keeps what it downloaded
     if free < needed:
-        refuse(f"{needed / GB:.0f} GB of disk are needed, {free / GB:.1f} are free in {ROOT}")
+        refuse(f"{needed / GB:.1f} GB of disk are needed, {free / GB:.1f} are free in {ROOT}")
 
 
 def check_port(port: int) -> None:
@@ -128,17 +126,17 @@ def version() -> str:
 # The installation
 
 
-def download_size(torch_index: str) -> float:
-    return DOWNLOAD_CPU if torch_index else DOWNLOAD.get(sys.platform, DOWNLOAD["linux"])
+def sizes(torch_index: str) -> tuple:
+    return CPU_ONLY if torch_index else MACOS if sys.platform == "darwin" else LINUX
 
 
 def announce(torch_index: str) -> None:
-    size = download_size(torch_index)
-    minutes = [max(1, round(size / (speed * MEGABIT) / 60)) for speed in (500, 50)]
+    download, installed = sizes(torch_index)
+    fast, slow = (max(1, round(download / (speed * MEGABIT) / 60)) for speed in (500, 50))
+    print(f"bootstrap: {download / GB:.1f} GB will be downloaded (some {fast} min at 500 Mbit/s, {slow} min at 50)")
     print(
-        f"bootstrap: up to {size / GB:.1f} GB will be downloaded, {size * INSTALLED_FACTOR / GB:.0f} GB installed in .venv"
+        f"bootstrap: with the installation, {installed / GB:.1f} GB in .venv, it takes some {fast + 3} to {slow + 5} minutes"
     )
-    print(f"bootstrap: that is {minutes[0]} minutes of download at 500 Mbit/s, {minutes[1]} at 50")
     if sys.platform == "linux" and not torch_index:
         print("bootstrap: without an NVIDIA GPU less: TORCH_INDEX=<index with CPU builds of torch>")
     print("bootstrap: interrupt it when you like: what is there is kept", flush=True)

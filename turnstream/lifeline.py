@@ -20,7 +20,8 @@ class Lifeline:
     """The starter's side: one pipe for all its children."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()
+        self._read, write = os.pipe()
+        self._ends = [self._read, write]
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -32,9 +33,9 @@ class Lifeline:
         return {ENV: str(self._read)}
 
     def close(self) -> None:
-        """Let go: children that are still there stop now."""
-        os.close(self._write)
-        os.close(self._read)
+        """Let go: children that are still there stop now. Once is enough, and twice is no error."""
+        while self._ends:
+            os.close(self._ends.pop())
 
 
 def watch(grace: float = GRACE) -> None:

@@ -26,6 +26,13 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all that it outlives."""
+    with running_stack(tmp_path_factory.mktemp("stack"), ENGINE="scripted") as stack:
+        yield stack
+
+
 def short_recording(folder: Path, name: str = "short.wav") -> Path:
     return recordings.wav(recordings.tone(1), recordings.SAMPLE_RATE, folder / name)
 
@@ -55,19 +62,19 @@ def test_kill_9_of_the_supervisor_leaves_no_orphan(stack: Stack):
 
 
 @pytest.mark.parametrize("victim", ["api", "worker", "broker"])
-def test_what_is_killed_is_started_again_and_jobs_go_on(stack: Stack, tmp_path: Path, victim: str):
-    pid = stack.pids[victim]
+def test_what_is_killed_is_started_again_and_jobs_go_on(lasting: Stack, tmp_path: Path, victim: str):
+    pid = lasting.pids[victim]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: stack.pids.get(victim, pid) != pid, 20)
-    with Client(stack.url, tries=20) as client:
+    until(lambda: lasting.pids.get(victim, pid) != pid, 20)
+    with Client(lasting.url, tries=20) as client:
         job = client.submit(short_recording(tmp_path))
         assert [view.state for view in client.wait(job.id, timeout=60)][-1] is JobState.SUCCEEDED
 
 
-def test_a_second_stack_on_the_same_directory_gets_one_line(stack: Stack):
-    command = [sys.executable, "-m", "turnstream", "up", "--data", str(stack.data_dir), "--port", "0"]
+def test_a_second_stack_on_the_same_directory_gets_one_line(lasting: Stack):
+    command = [sys.executable, "-m", "turnstream", "up", "--data", str(lasting.data_dir), "--port", "0"]
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == 2
     assert second.stderr.count("\n") == 1
-    assert stack.url in second.stderr
-    assert httpx.get(f"{stack.url}/readyz").status_code == 200
+    assert lasting.url in second.stderr
+    assert httpx.get(f"{lasting.url}/readyz").status_code == 200

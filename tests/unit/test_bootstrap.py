@@ -34,9 +34,9 @@ def test_other_platforms_get_one_line(system: str, machine: str, says: str):
 
 
 def test_too_little_disk_says_how_much_is_needed():
-    bootstrap.check_disk(free=11e9, download=3.5e9)
-    with pytest.raises(SystemExit, match=r"10 GB of disk are needed, 5\.0 are free"):
-        bootstrap.check_disk(free=5e9, download=3.5e9)
+    bootstrap.check_disk(free=11e9, download=3.4e9, installed=7.1e9)
+    with pytest.raises(SystemExit, match=r"10\.5 GB of disk are needed, 5\.0 are free"):
+        bootstrap.check_disk(free=5e9, download=3.4e9, installed=7.1e9)
 
 
 def test_a_taken_port_is_said():

@@ -84,7 +84,7 @@ def test_a_service_for_others_needs_a_key(tmp_path: Path):
 def test_one_stack_a_data_directory(tmp_path: Path):
     with run_dir.locked(tmp_path):
         run_dir.write_state(tmp_path, "stack", {"url": "http://127.0.0.1:8000"})
-        with pytest.raises(DataDirInUse, match="http://127.0.0.1:8000"), run_dir.locked(tmp_path):
+        with pytest.raises(DataDirInUse, match=r"http://127\.0\.0\.1:8000"), run_dir.locked(tmp_path):
             pass
     with run_dir.locked(tmp_path):
         pass
