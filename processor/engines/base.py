@@ -76,3 +76,8 @@ class Engine(ABC):
     @property
     @abstractmethod
     def open_jobs(self) -> int: ...
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is being loaded: that may take far longer than a step, and is watched by another limit."""
+        return False

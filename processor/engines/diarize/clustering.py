@@ -1,0 +1,71 @@
+"""The last step: the windows' speakers become the recording's speakers, and frames become turns."""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.jobs import DiarizeParams
+
+BOUNDS_MISSED = "speaker_bounds_missed"
+"""The number of speakers found is not one that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    speaker: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Who spoke when. `turns` may overlap, `exclusive` ones do not."""
+
+    turns: list[Turn]
+    exclusive: list[Turn]
+    speakers: list[str]
+    warnings: list[str] = field(default_factory=list)
+
+
+def cluster(
+    pipeline: Any,
+    activity: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.float32],
+    params: DiarizeParams,
+) -> Turns:
+    """Run everything but the networks: counting, clustering, reconstruction and labels are upstream's own code.
+
+    It may take seconds for a long recording and is meant for a thread of its own, one at a time.
+    """
+    with warnings.catch_warnings():  # of means over nothing, for short clips, and of bounds, which become a code here
+        warnings.simplefilter("ignore")
+        output = pipeline.apply(
+            {"uri": "recording", "activity": activity, "vectors": vectors},
+            num_speakers=params.num_speakers,
+            min_speakers=params.min_speakers,
+            max_speakers=params.max_speakers,
+        )
+    speakers = [str(label) for label in output.speaker_diarization.labels()]
+    return Turns(
+        turns=_turns(output.speaker_diarization),
+        exclusive=_turns(output.exclusive_speaker_diarization),
+        speakers=speakers,
+        warnings=[] if _within_bounds(len(speakers), params) else [BOUNDS_MISSED],
+    )
+
+
+def _turns(annotation: Any) -> list[Turn]:
+    # Rounding to microseconds takes the float noise of frame times away and nothing else: a frame is 17 ms.
+    return [
+        Turn(str(label), round(float(turn.start), 6), round(float(turn.end), 6))
+        for turn, _, label in annotation.itertracks(yield_label=True)
+    ]
+
+
+def _within_bounds(found: int, params: DiarizeParams) -> bool:
+    low = params.num_speakers or params.min_speakers or 0
+    high = params.num_speakers or params.max_speakers or found
+    return low <= found <= high
