@@ -19,18 +19,27 @@ ERRORS: dict[int, type[TurnstreamError]] = {
     KafkaError.POLICY_VIOLATION: LayoutMismatch,
 }
 
+# A cluster that just changed says these for a moment; the driver repeats its own requests, those of an administrator are ours.
+UNSETTLED = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+
 
 def translated(error: KafkaError, doing: str) -> TurnstreamError:
     return ERRORS.get(error.code(), BrokerUnavailable)(f"{doing}: {error.str()}")
 
 
 @contextmanager
-def tolerating(code: int) -> Generator[None, None, None]:
-    """Take one kind of error for an answer."""
+def tolerating(*codes: int) -> Generator[None, None, None]:
+    """Take these errors for an answer."""
     try:
         yield
     except KafkaException as error:
-        if error.args[0].code() != code:
+        if error.args[0].code() not in codes:
             raise
 
 

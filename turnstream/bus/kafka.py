@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -27,14 +27,15 @@ from schemas.errors import BrokerUnavailable, TurnstreamError
 from schemas.events import Headers
 from schemas.topics import Layout, TopicSpec
 from turnstream.bus.base import Bus, Position, Reach, Record, verify_partitions
-from turnstream.bus.driver import LOG, tolerating, translated
+from turnstream.bus.driver import LOG, UNSETTLED, tolerating, translated
 from turnstream.bus.kafka_reader import TopicReader, position
 from turnstream.settings import BrokerKind, Settings
 
+Answer = TypeVar("Answer")
 _LARGEST = max(spec.max_message_bytes for spec in Layout().topics())
 _WARM_UP = 1.0  # seconds that the first look for the broker may hold up acknowledgements
 _POLL = 0.2  # seconds between two looks at whether to stop
-_SETTLE = 0.05  # seconds until a topic just created is looked for again
+_SETTLE = 0.05  # seconds until a cluster that changes is asked again
 
 
 class KafkaBus(Bus):
@@ -144,19 +145,26 @@ class KafkaBus(Bus):
             if topic not in found:
                 raise BrokerUnavailable(f"the broker has no topic {topic}")
             partitions = [TopicPartition(topic, p.id) for p in found[topic].partitions]
-            lows = self._admin.list_offsets(
-                {partition: cast(OffsetSpec, OffsetSpec.earliest()) for partition in partitions},
-                request_timeout=self._timeout,
-            )
-            committed = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, partitions)], request_timeout=self._timeout
-            )
-            low = {
-                partition.partition: (await asyncio.wrap_future(future)).offset for partition, future in lows.items()
-            }
-            offsets = (await asyncio.wrap_future(committed[group])).topic_partitions or ()
+            low, offsets = await self._settled(partial(self._offsets, partitions, group))
         done = {offset.partition: offset.offset for offset in offsets if offset.offset >= 0 and offset.error is None}
         return {partition: Reach(low=at, committed=done.get(partition)) for partition, at in low.items()}
+
+    async def _offsets(
+        self, partitions: list[TopicPartition], group: str
+    ) -> tuple[dict[int, int], list[TopicPartition]]:
+        earliest = {partition: cast(OffsetSpec, OffsetSpec.earliest()) for partition in partitions}
+        lows = self._admin.list_offsets(earliest, request_timeout=self._timeout)
+        asked = [ConsumerGroupTopicPartitions(group, partitions)]
+        committed = self._admin.list_consumer_group_offsets(asked, request_timeout=self._timeout)[group]
+        low = {partition.partition: (await asyncio.wrap_future(future)).offset for partition, future in lows.items()}
+        return low, (await asyncio.wrap_future(committed)).topic_partitions or []
+
+    async def _settled(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask again while the cluster sorts out who leads, as it does after a topic or a group is new and a broker is lost."""
+        while True:
+            with tolerating(*UNSETTLED):
+                return await ask()
+            await asyncio.sleep(_SETTLE)
 
     async def _describe(self, topics: Sequence[str]) -> dict[str, TopicDescription]:
         """Those of the topics that exist."""
