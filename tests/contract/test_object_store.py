@@ -5,22 +5,17 @@ real one.
 """
 
 import io
-import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from schemas.errors import StoreUnavailable
-from tests.support.stores import REAL_MINIO, S3Server, closed_port, deaf_port, minio_store, real_minio_store
+from tests.support.stores import REAL_MINIO, S3Server, keys, minio_store, read, real_minio_store
 from turnstream.object_store.base import BadKey, ObjectExists, ObjectNotFound, ObjectStore, exists
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
@@ -54,15 +49,6 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
             return minio_store(request.getfixturevalue("s3_server").endpoint)
         case _:
             return real_minio_store()
-
-
-def keys(store: ObjectStore, prefix: str = "", start_after: str | None = None) -> list[str]:
-    return [info.key for info in store.list(prefix, start_after=start_after)]
-
-
-def read(opened: AbstractContextManager[BinaryIO]) -> bytes:
-    with opened as stream:
-        return stream.read()
 
 
 # Writing and reading
@@ -410,135 +396,3 @@ def test_a_presigned_address_is_good_for_its_key_only(store: ObjectStore, reques
     if "minio-moto" in request.node.name:
         pytest.skip("moto checks no signatures")
     assert httpx.put(address.replace("uploads/a", "uploads/b"), content=b"body").status_code == 403
-
-
-# A store that is away
-
-
-def broken_store(kind: str) -> ObjectStore:
-    if kind == "minio":
-        return minio_store(closed_port())
-    store = MemoryStore()
-    store.break_down()
-    return store
-
-
-@pytest.mark.parametrize("kind", ["memory", "minio"])
-def test_every_call_to_a_store_that_is_away_says_so_soon(kind: str) -> None:
-    store = broken_store(kind)
-    calls = [
-        lambda: store.put("k", b"x"),
-        lambda: store.put("k", b"x", if_absent=True),
-        lambda: store.put_stream("k", io.BytesIO(b"x"), size=1),
-        lambda: store.get("k"),
-        lambda: read(store.open("k")),
-        lambda: store.stat("k"),
-        lambda: list(store.list("k")),
-        lambda: store.delete("k"),
-        lambda: store.delete_prefix("k"),
-        store.check,
-    ]
-    for call in calls:
-        started = datetime.now(UTC)
-        with pytest.raises(StoreUnavailable):
-            call()
-        assert datetime.now(UTC) - started < timedelta(seconds=5)
-    store.close()
-
-
-def test_a_server_that_never_answers_is_unavailable_in_time() -> None:
-    with deaf_port() as address:
-        store = minio_store(address, timeout=0.9)
-        started = datetime.now(UTC)
-        with pytest.raises(StoreUnavailable, match="in time"):
-            store.get("k")
-        assert datetime.now(UTC) - started < timedelta(seconds=5)
-        store.close()
-
-
-# Any sequence of calls
-
-KEYS = st.sampled_from(["a", "a-b", "b/c", "b/c-d", "b/d/e", "b/d-/e", "b/d/f", "c/x/y/z"])
-PREFIXES = st.sampled_from(["", "a", "b", "b/", "b/d", "b/d/", "c/x/y/z", "q"])
-DATA = st.binary(max_size=20)
-OPERATIONS = st.one_of(
-    st.tuples(st.just("put"), KEYS, DATA, st.booleans()),
-    st.tuples(st.just("get"), KEYS, st.integers(0, 25), st.none() | st.integers(0, 25)),
-    st.tuples(st.just("delete"), KEYS),
-    st.tuples(st.just("delete_prefix"), PREFIXES.filter(bool)),
-    st.tuples(st.just("list"), PREFIXES, st.none() | KEYS | PREFIXES),
-)
-
-
-class Model:
-    """An object store in the fewest words."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def put(self, key: str, data: bytes, if_absent: bool) -> object:
-        if if_absent and key in self.objects:
-            return ObjectExists
-        self.objects[key] = data
-        return None
-
-    def get(self, key: str, offset: int, length: int | None) -> object:
-        if key not in self.objects:
-            return ObjectNotFound
-        return self.objects[key][offset : None if length is None else offset + length]
-
-    def delete(self, key: str) -> None:
-        self.objects.pop(key, None)
-
-    def delete_prefix(self, prefix: str) -> object:
-        found = [key for key in self.objects if key.startswith(prefix)]
-        for key in found:
-            del self.objects[key]
-        return len(found)
-
-    def list(self, prefix: str, start_after: str | None) -> object:
-        return sorted(key for key in self.objects if key.startswith(prefix) and key > (start_after or ""))
-
-
-class Tried:
-    """A store behind the model's calls."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
-
-    def put(self, key: str, data: bytes, if_absent: bool) -> object:
-        try:
-            return self.store.put(key, data, if_absent=if_absent)
-        except ObjectExists:
-            return ObjectExists
-
-    def get(self, key: str, offset: int, length: int | None) -> object:
-        try:
-            return read(self.store.open(key, offset=offset, length=length))
-        except ObjectNotFound:
-            return ObjectNotFound
-
-    def delete(self, key: str) -> None:
-        self.store.delete(key)
-
-    def delete_prefix(self, prefix: str) -> object:
-        return self.store.delete_prefix(prefix)
-
-    def list(self, prefix: str, start_after: str | None) -> object:
-        return keys(self.store, prefix, start_after)
-
-
-ROOMS = itertools.count()
-
-
-@pytest.mark.parametrize("kind", ["memory", "filesystem"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operations=st.lists(OPERATIONS, max_size=30))
-def test_any_sequence_of_calls_does_what_a_dict_would(kind: str, tmp_path: Path, operations: list[tuple]) -> None:
-    root = tmp_path / f"objects-{next(ROOMS)}"
-    model, tried = Model(), Tried(MemoryStore() if kind == "memory" else FilesystemStore(root))
-    for name, *arguments in operations:
-        assert getattr(tried, name)(*arguments) == getattr(model, name)(*arguments)
-    assert {key: tried.store.get(key) for key in keys(tried.store)} == model.objects
-    if kind == "filesystem" and not model.objects:
-        assert [path.name for path in root.iterdir()] == [".tmp"]  # no empty directory stays

@@ -4,10 +4,13 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
+from schemas.errors import StoreUnavailable
+from turnstream.object_store.base import ObjectStore
+from turnstream.object_store.memory import MemoryStore
 from turnstream.object_store.minio import MinioStore
 
 Environ = dict[str, Any]
@@ -99,3 +102,34 @@ def closed_port() -> str:
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
     return f"{host}:{port}"
+
+
+def keys(store: ObjectStore, prefix: str = "", start_after: str | None = None) -> list[str]:
+    return [info.key for info in store.list(prefix, start_after=start_after)]
+
+
+def read(opened: AbstractContextManager[BinaryIO]) -> bytes:
+    with opened as stream:
+        return stream.read()
+
+
+class WatchedStore(MemoryStore):
+    """Remembers each change, and refuses those after the first `allowed`."""
+
+    def __init__(self, allowed: int = 1000) -> None:
+        super().__init__()
+        self.changes: list[str] = []
+        self.allowed = allowed
+
+    def _note(self, change: str) -> None:
+        if len(self.changes) >= self.allowed:
+            raise StoreUnavailable(f"no more after {self.allowed} changes")
+        self.changes.append(change)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        self._note(f"put {key}")
+        super().put(key, data, if_absent=if_absent)
+
+    def delete(self, key: str) -> None:
+        self._note(f"delete {key}")
+        super().delete(key)

@@ -11,6 +11,7 @@ import pytest
 from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
 from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState
 from schemas.topics import Layout
+from tests.support.stores import WatchedStore, keys
 from turnstream.object_store.base import ObjectNotFound
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
@@ -31,28 +32,6 @@ def make_job(number: int = 1, owner: str = "alice", created_at: datetime = NOON)
     return Job(id=job_id(number), owner=owner, created_at=created_at, audio=audio)
 
 
-class WatchedStore(MemoryStore):
-    """Remembers each change, and refuses those after the first `allowed`."""
-
-    def __init__(self, allowed: int = 1000) -> None:
-        super().__init__()
-        self.changes: list[str] = []
-        self.allowed = allowed
-
-    def _note(self, change: str) -> None:
-        if len(self.changes) >= self.allowed:
-            raise StoreUnavailable(f"no more after {self.allowed} changes")
-        self.changes.append(change)
-
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        self._note(f"put {key}")
-        super().put(key, data, if_absent=if_absent)
-
-    def delete(self, key: str) -> None:
-        self._note(f"delete {key}")
-        super().delete(key)
-
-
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
@@ -66,10 +45,6 @@ def records(store: MemoryStore) -> Records:
 def create(records: Records, job: Job) -> Job:
     records.create(job, io.BytesIO(AUDIO))
     return job
-
-
-def keys(store: MemoryStore, prefix: str = "") -> list[str]:
-    return [info.key for info in store.list(prefix)]
 
 
 # A job

@@ -236,3 +236,23 @@ def test_a_stream_passes_through_in_bounded_memory(store: FilesystemStore) -> No
 def test_a_missing_object_has_no_path(store: FilesystemStore) -> None:
     with pytest.raises(ObjectNotFound):
         store.local_path("absent")
+
+
+@pytest.mark.parametrize("if_absent", [False, True])
+def test_a_directory_that_a_delete_takes_meanwhile_is_made_again(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, if_absent: bool
+) -> None:
+    owner, name = (os, "link") if if_absent else (Path, "replace")
+    place = getattr(owner, name)
+    taken: list[Path] = []
+
+    def place_too_late(temporary: Path, path: Path) -> object:
+        if not taken:
+            path.parent.rmdir()
+            taken.append(path.parent)
+        return place(temporary, path)
+
+    monkeypatch.setattr(owner, name, place_too_late)
+    store.put("a/b/k", b"x", if_absent=if_absent)
+    assert taken == [store.root / "a/b"]
+    assert store.get("a/b/k") == b"x"
