@@ -19,11 +19,12 @@ def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
-def clock(seconds: float) -> str:
-    """`m:ss.s`, from an hour on `h:mm:ss`."""
+def clock(seconds: float, places: int = 1) -> str:
+    """`m:ss.s` with so many places, from an hour on `h:mm:ss`."""
     if seconds < 3600:
-        tenths = round(seconds * 10)
-        return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+        parts = round(seconds * 10**places)
+        minute = 60 * 10**places
+        return f"{parts // minute}:{parts % minute / 10**places:0{places + 3 if places else 2}.{places}f}"
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
@@ -32,6 +33,10 @@ def tick_step(duration: float, most: int) -> float:
     """A round number of seconds between two ticks, so that at most `most` of them fit."""
     steps = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
     return next((step for step in steps if duration / step <= most), steps[-1])
+
+
+def tick_label(seconds: float, step: float) -> str:
+    return clock(seconds, 0 if step >= 1 else 1)
 
 
 def speech(turns: Iterable[Segment], speaker: str) -> float:
@@ -62,7 +67,7 @@ def axis(duration: float, width: int) -> str:
     step = tick_step(duration, max(1, width // 12))
     tick, free = 0.0, 0
     while duration > 0 and tick <= duration:
-        at, label = int(tick / duration * width), clock(tick)
+        at, label = int(tick / duration * width), tick_label(tick, step)
         if at >= free and at + len(label) <= width:
             line[at : at + len(label)] = label
             free = at + len(label) + 1
@@ -103,9 +108,9 @@ def turns_table(result: DiarizationResult, limit: int = 40) -> RenderableType:
     for turn in result.segments[:limit]:
         table.add_row(
             Text(turn.speaker, colour(index.get(turn.speaker, 0))),
-            clock(turn.start),
-            clock(turn.end),
-            f"{turn.end - turn.start:.1f} s",
+            clock(turn.start, 2),
+            clock(turn.end, 2),
+            f"{turn.end - turn.start:.2f} s",
         )
     more = len(result.segments) - limit
     return Group(table, Text(f"... and {more} more turns", "dim")) if more > 0 else table
@@ -140,7 +145,7 @@ def _ticks(duration: float, height: int) -> list[str]:
     ticks = [number * step for number in range(int(duration / step) + 1)]
     return [
         f'<path d="M{_x(tick, duration):.1f} {TOP}V{height - 30}" stroke="#ddd"/>'
-        f'<text x="{_x(tick, duration):.1f}" y="{height - 12}" text-anchor="middle" fill="#666">{clock(tick)}</text>'
+        f'<text x="{_x(tick, duration):.1f}" y="{height - 12}" text-anchor="middle" fill="#666">{tick_label(tick, step)}</text>'
         for tick in ticks
     ]
 
