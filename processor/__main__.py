@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from processor import noise
 from schemas.errors import InfrastructureError, LayoutMismatch
@@ -20,6 +20,9 @@ from turnstream.bus.base import Bus
 from turnstream.records import Records
 from turnstream.settings import Settings
 
+if TYPE_CHECKING:
+    from processor.app import GpuApp
+
 logger = logging.getLogger("processor")
 T = TypeVar("T")
 
@@ -30,7 +33,7 @@ STORE_THREADS = 8
 WAIT_FOR_BROKER = 1.0
 CHECK_INCARNATION = 1.0
 """Seconds between two looks at whether the broker still is the one the worker reads from."""
-FAUST_STOP_LIMIT = 5.0
+FAUST_STOP_LIMIT = 3.0
 """Seconds Faust has to leave the group: without a broker it would wait for ever."""
 
 
@@ -81,9 +84,12 @@ async def _work(
         await worker.drain(settings.drain_limit)
         return code
     finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(app.stop(), FAUST_STOP_LIMIT)
-        await worker.close()
+        await asyncio.gather(_stop(app), worker.close())
+
+
+async def _stop(app: "GpuApp") -> None:
+    # Not wait_for: Faust takes no notice of being cancelled.
+    await asyncio.wait([asyncio.ensure_future(app.stop())], timeout=FAUST_STOP_LIMIT)
 
 
 async def _topics(bus: Bus, records: Records, layout: Layout) -> str:
@@ -138,10 +144,12 @@ def main() -> None:
     logs.configure(settings.log_level)
     lifeline.watch()
     noise.tame()
-    code = asyncio.run(serve(settings))
+    if not settings.kafka_bootstrap_servers:
+        logger.critical("set KAFKA_BOOTSTRAP_SERVERS, or start everything with `turnstream up`")
+        sys.exit(EX_CONFIG)
+    code = asyncio.Runner().run(serve(settings))
     logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code)  # a thread of Faust that waits for a lost broker would keep the process
+    os._exit(code)  # nothing is left to do, and a task or thread of Faust that waits for a lost broker would stay
 
 
 if __name__ == "__main__":

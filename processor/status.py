@@ -33,4 +33,5 @@ class Status:
             run_dir.write_state(self._data_dir, NAME, state_now)
 
     def forget(self) -> None:
-        run_dir.forget_state(self._data_dir, NAME)
+        if run_dir.read_state(self._data_dir, NAME).get("pid") == os.getpid():  # else a successor has spoken
+            run_dir.forget_state(self._data_dir, NAME)

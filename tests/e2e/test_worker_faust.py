@@ -246,3 +246,16 @@ async def test_a_job_that_takes_the_engine_down_fails_alone(stack: Stack):
     assert stack.attempts(bad) == stack.settings.max_attempts
     (letter,) = await stack.read(Topic.JOBS_DLQ)
     assert dict(letter.headers)["error"] == b"engine_crashed"
+
+
+async def test_a_second_worker_takes_over_what_the_first_has_open(stack: Stack):
+    await stack.start_worker()
+    first = stack.worker
+    ids = [await stack.submit("sleep-4.0.wav") for _ in range(8)]
+    await stack.until(lambda: sum(stack.attempts(id) for id in ids) == 4)
+    await stack.start_worker()  # the group shares its partitions out anew
+    first.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(first.wait, 30) == 0
+    await stack.all_done(ids)
+    assert {stack.ended(id) for id in ids} == {JobState.SUCCEEDED}
+    assert {event.id for event in await stack.told()} == {event_id(*id) for id in ids}
