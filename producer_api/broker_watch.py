@@ -14,6 +14,8 @@ log = logging.getLogger("turnstream.api")
 
 CHECK_INTERVAL = 1.0
 BACKOFF_LIMIT = 2.0
+CHECK_TIMEOUT = 3.0
+"""Seconds the broker has for a look at its topics: long before a publish is given up, /readyz says that it is away."""
 
 
 class BrokerWatch:
@@ -34,7 +36,7 @@ class BrokerWatch:
         delay = CHECK_INTERVAL
         while True:
             try:
-                await self.check()
+                await self._bounded_check()
                 delay = CHECK_INTERVAL
             except TurnstreamError as error:
                 if self.problem is None or self.problem.code != error.code:
@@ -42,6 +44,13 @@ class BrokerWatch:
                 self.problem = error
                 delay = min(delay * 1.5, BACKOFF_LIMIT)
             await asyncio.sleep(delay)
+
+    async def _bounded_check(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await self.check()
+        except TimeoutError:
+            raise BrokerUnavailable(f"The broker did not answer within {CHECK_TIMEOUT:g} s") from None
 
     async def check(self) -> None:
         """Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch."""

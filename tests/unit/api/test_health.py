@@ -1,5 +1,7 @@
 """Alive, and ready."""
 
+import asyncio
+
 import pytest
 
 from producer_api import broker_watch, service
@@ -80,3 +82,10 @@ async def test_with_other_partitions_it_takes_no_job(start, blip):
         is_problem(await api.client.get("/readyz"), 503, "layout_mismatch")
         is_problem(await api.submit(blip), 503, "layout_mismatch")
         api.assert_nothing_stays()
+
+
+async def test_a_broker_that_does_not_answer_is_said_to_be_away(api, monkeypatch):
+    monkeypatch.setattr(broker_watch, "CHECK_TIMEOUT", 0.01)
+    monkeypatch.setattr(api.bus, "topic_id", lambda _: asyncio.Event().wait())
+    await until(lambda: api.service.watch.problem)
+    is_problem(await api.client.get("/readyz"), 503, "broker_unavailable")
