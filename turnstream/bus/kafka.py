@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Self, TypeVar, cast
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -154,10 +154,17 @@ class KafkaBus(Bus):
     ) -> tuple[dict[int, int], list[TopicPartition]]:
         earliest = {partition: cast(OffsetSpec, OffsetSpec.earliest()) for partition in partitions}
         lows = self._admin.list_offsets(earliest, request_timeout=self._timeout)
-        asked = [ConsumerGroupTopicPartitions(group, partitions)]
-        committed = self._admin.list_consumer_group_offsets(asked, request_timeout=self._timeout)[group]
         low = {partition.partition: (await asyncio.wrap_future(future)).offset for partition, future in lows.items()}
-        return low, (await asyncio.wrap_future(committed)).topic_partitions or []
+        return low, await asyncio.to_thread(self._committed, partitions, group)
+
+    def _committed(self, partitions: list[TopicPartition], group: str) -> list[TopicPartition]:
+        # With a client of its own: librdkafka 2.16's administrative client does not find a group's coordinator again after
+        # the broker was restarted, and a request of that kind that timed out may abort the whole process later.
+        consumer = Consumer(self._common | {"group.id": group, "enable.auto.commit": False, "log_level": 0})
+        try:
+            return consumer.committed(partitions, timeout=self._timeout)
+        finally:
+            consumer.close()
 
     async def _settled(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask again while the cluster sorts out who leads, as it does after a topic or a group is new and a broker is lost."""
