@@ -1,6 +1,7 @@
 """The stack as a user runs it, with the scripted engine: it comes up, works, stops, and leaves nothing behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from schemas.jobs import JobState
+from schemas.results import DiarizationResult
 from tests.support import recordings
 from tests.support.stack import Stack, gone, running_stack
 from tests.support.waiting import until
@@ -78,3 +80,46 @@ def test_a_second_stack_on_the_same_directory_gets_one_line(lasting: Stack):
     assert second.stderr.count("\n") == 1
     assert lasting.url in second.stderr
     assert httpx.get(f"{lasting.url}/readyz").status_code == 200
+
+
+def submit(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "turnstream", "submit", *arguments, "--url", stack.url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_submit_shows_the_timeline_and_writes_the_result(lasting: Stack, tmp_path: Path):
+    out = tmp_path / "out" / "result.json"
+    done = submit(lasting, str(short_recording(tmp_path)), "--max-speakers", "2", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "speaker" in done.stdout
+    assert "0:01.00" in done.stdout
+    result = DiarizationResult.model_validate_json(out.read_bytes())
+    assert len(result.segments) == 1
+
+
+def test_submit_pipes_a_format_and_nothing_else(lasting: Stack, tmp_path: Path):
+    done = submit(lasting, str(short_recording(tmp_path)), "--format", "rttm")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"SPEAKER \S+ 1 0\.000 1\.000 <NA> <NA> \S+ <NA> <NA>\n", done.stdout)
+
+
+def test_submit_of_a_job_that_fails_is_one_line(lasting: Stack, tmp_path: Path):
+    done = submit(lasting, str(short_recording(tmp_path, "error.wav")))
+    assert done.returncode == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("turnstream: ")]) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_submit_of_what_is_no_recording_is_one_line(lasting: Stack, tmp_path: Path):
+    done = submit(lasting, str(recordings.text_named_wav(tmp_path)))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("turnstream: ")
+
+
+def test_doctor_finds_a_running_stack(lasting: Stack):
+    env = os.environ | {"TURNSTREAM_URL": lasting.url, "DATA_DIR": str(lasting.data_dir), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "turnstream", "doctor"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    assert f"ready at {lasting.url} (" in done.stdout
+    assert f"ready at {lasting.url}\n" in re.sub(" +\n", "\n", done.stdout)

@@ -1,5 +1,7 @@
 """The console script: its commands, its one-line errors, its exit codes."""
 
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,15 @@ def test_up_hands_its_options_over(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setenv("HOST", "127.0.0.2")
     assert run(capsys, "up", "--data", str(tmp_path), "--port", "8123")[0] == 0
     assert (given[0].data_dir, given[0].port, given[0].host) == (tmp_path, 8123, "127.0.0.2")
+
+
+def test_up_on_a_taken_port_starts_nothing_and_says_what_to_type(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code, out, err = run(capsys, "up", "--data", str(tmp_path / "data"), "--port", str(port))
+    assert (code, out) == (2, "")
+    assert re.fullmatch(rf"turnstream: port {port} is taken: `turnstream up --port \d+`\n", err)
+    assert not (tmp_path / "data").exists()
 
 
 def test_doctor_without_a_service_fails_and_says_what_to_do(capsys, monkeypatch):

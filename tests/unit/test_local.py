@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -16,10 +17,11 @@ import pytest
 
 from schemas.errors import DataDirInUse, PortTaken, SettingsInvalid
 from tests.support.waiting import until
-from turnstream import ports, run_dir
+from turnstream import local, object_store, ports, run_dir
 from turnstream.child import Child, described
 from turnstream.lifeline import Lifeline
 from turnstream.local import Stack, resident
+from turnstream.records import Mark, MarkState, Records
 from turnstream.settings import Settings
 
 
@@ -151,6 +153,31 @@ async def test_stopping_what_never_ran_is_nothing(lifeline: Lifeline, lines: lis
 )
 def test_exit_codes_in_words(code: int, words: str):
     assert described(code) == words
+
+
+# The embedded broker's memory
+
+
+async def test_a_broker_that_has_grown_is_restarted_only_when_nothing_is_pending(
+    lifeline: Lifeline, lines: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(local, "MEMORY_CHECK", 0.02)
+    monkeypatch.setattr(local, "BROKER_MEMORY", 1)
+    stack = Stack(Settings(_env_file=None, data_dir=tmp_path, port=0), lambda *line: lines.append(line))
+    records = Records(object_store.connect(stack.settings))
+    records.put_mark("a-job", "live", Mark(state=MarkState.QUEUED, at=datetime.now(UTC)))
+    looks: list[bool] = []
+    monkeypatch.setattr(local, "_idle", lambda found, look=local._idle: looks.append(look(found)) or looks[-1])
+
+    stack._broker = child(lifeline, lines, "sleep", "60")
+    ending = asyncio.create_task(stack._broker.run(lambda: None))
+    trimming = asyncio.create_task(stack._trim_broker())
+    await asyncio.to_thread(until, lambda: len(looks) > 2, 10)
+    assert not ending.done()
+    records.remove_mark("a-job", "live")
+    assert await ending == -signal.SIGTERM
+    trimming.cancel()
+    assert lines[-1][1] == "the broker has grown and nothing is pending: it starts afresh"
 
 
 # The lifeline
