@@ -58,6 +58,9 @@ class KafkaBus(Bus):
             "acks": "all",
             "enable.idempotence": idempotent,
             "linger.ms": 0,
+            # One request at a time: with more, a topic so new that its leader refuses the first request may take the second, and
+            # the first, sent again, then counts as a duplicate: acknowledged and lost (seen on Apache Kafka 4.3).
+            "max.in.flight.requests.per.connection": 1,
             "message.timeout.ms": int(timeout * 1000),
             "message.max.bytes": _LARGEST,
             "queue.buffering.max.messages": 10_000,
@@ -217,6 +220,9 @@ class KafkaBus(Bus):
 def _delivered(acknowledged: asyncio.Future[Position], error: KafkaError | None, message: Message) -> None:
     """In the producer's thread."""
     outcome = translated(error, f"publishing to {message.topic()}") if error else position(message)
+    if isinstance(outcome, Position) and outcome.offset < 0:
+        # What the driver takes for a repeat of its own. The broker may have it or not, so the caller had better try again.
+        outcome = BrokerUnavailable(f"publishing to {message.topic()}: acknowledged without an offset")
     with suppress(RuntimeError):  # the loop is closed, and with it went the caller
         acknowledged.get_loop().call_soon_threadsafe(_complete, acknowledged, outcome)
 

@@ -5,6 +5,7 @@ import logging
 import time
 
 import pytest
+from confluent_kafka import Message
 
 from schemas.errors import BrokerUnavailable
 from schemas.topics import Layout, Topic
@@ -12,7 +13,7 @@ from tests.support.brokers import EmbeddedBroker, free_port
 from turnstream.bus import connect
 from turnstream.bus.driver import LOG, Pace
 from turnstream.bus.embedded import HOST
-from turnstream.bus.kafka import KafkaBus
+from turnstream.bus.kafka import KafkaBus, _delivered
 from turnstream.settings import Settings
 
 
@@ -56,6 +57,13 @@ async def test_a_caller_who_left_leaves_nothing_behind():
         while len(bus._producer):  # noqa: ASYNC110 - the driver tells nobody
             await asyncio.sleep(0.05)
     await bus.close()
+
+
+async def test_an_acknowledgement_without_an_offset_is_none():
+    acknowledged = asyncio.get_running_loop().create_future()
+    _delivered(acknowledged, None, Message(topic=Topic.JOBS, partition=0, offset=-1))
+    with pytest.raises(BrokerUnavailable, match="without an offset"):
+        await acknowledged
 
 
 async def test_a_broker_that_is_away_is_no_flood_in_the_log(
