@@ -33,6 +33,7 @@ STORE_THREADS = 8
 WAIT_FOR_BROKER = 1.0
 CHECK_INCARNATION = 1.0
 """Seconds between two looks at whether the broker still is the one the worker reads from."""
+BUS_CLOSE_LIMIT = 2.0
 FAUST_STOP_LIMIT = 3.0
 """Seconds Faust has to leave the group: without a broker it would wait for ever."""
 
@@ -53,7 +54,8 @@ async def serve(settings: Settings) -> int:
         logger.critical("%s", error)
         return EX_CONFIG
     finally:
-        await bus.close()
+        with suppress(TimeoutError):  # what has to arrive was waited for; a hint of progress need not
+            await asyncio.wait_for(bus.close(), BUS_CLOSE_LIMIT)
         records.store.close()
 
 
