@@ -4,6 +4,7 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 
 from turnstream import weights
 from turnstream.settings import Settings
@@ -32,7 +33,7 @@ def diarize_engine(settings: Settings) -> DiarizeEngine:
 def _import_ahead() -> None:
     """pyannote takes seconds to import: the first job should not have to wait for them. A failure is for the load to tell."""
     with suppress(Exception):
-        import processor.engines.diarize.pipeline  # pyright: ignore[reportUnusedImport]
+        import_module("processor.engines.diarize.pipeline")
 
 
 def _cores() -> int:

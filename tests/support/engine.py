@@ -1,0 +1,122 @@
+"""What tests of the diarization engine share: its jobs, recordings in memory, and networks that answer at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from processor.audio import SAMPLE_RATE, Waveform
+from processor.engines.base import Engine, Failed, Finished, JobTask, Outcome
+from processor.engines.diarize.windows import Samples, Windows
+from schemas.jobs import DiarizeParams, Job, Lane
+from schemas.results import DiarizationResult
+from tests.support.worker import new_job
+from turnstream.weights import Source, Weights
+
+
+def task(lane: Lane = Lane.INTERACTIVE, **params: int) -> JobTask:
+    job = new_job(lane=lane).model_copy(update={"params": DiarizeParams(**params)})
+    return JobTask(job, "live")
+
+
+def run(engine: Engine, until: Callable[[list[Outcome]], bool]) -> list[Outcome]:
+    """Steps until what came out of them will do."""
+    seen: list[Outcome] = []
+    while not until(seen):
+        seen += engine.step()
+    return seen
+
+
+def ends(seen: Sequence[Outcome]) -> list[Finished | Failed]:
+    return [outcome for outcome in seen if isinstance(outcome, Finished | Failed)]
+
+
+def all_ended(engine: Engine) -> Callable[[list[Outcome]], bool]:
+    return lambda _: engine.open_jobs == 0
+
+
+def result_of(finished: Finished | Failed) -> DiarizationResult:
+    """As the worker completes it."""
+    assert isinstance(finished, Finished), finished.error
+    job_id, run = finished.id
+    timings = {**finished.result["timings"], "queue": 0}
+    return DiarizationResult.model_validate({**finished.result, "job_id": job_id, "run": run, "timings": timings})
+
+
+def waveform(samples: Samples) -> Waveform:
+    return Waveform(samples, source_rate=SAMPLE_RATE, source_channels=1)
+
+
+@dataclass
+class Shelf:
+    """Recordings by job, given out as the engine asks for them."""
+
+    samples: dict[str, Samples] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def put(self, task: JobTask, samples: Samples) -> JobTask:
+        self.samples[task.job.id] = samples
+        return task
+
+    def recording(self, job: Job, cancelled: Callable[[], bool]) -> Waveform:
+        self.asked.append(job.id)
+        return waveform(self.samples[job.id])
+
+
+# A model that answers at once. Its windows are ten samples; one whose first sample is positive is spoken.
+
+SIZE, STEP = 10, 5
+
+
+class QuickModel:
+    """In the place of DiarizationModel: notes each pass, and fails on a sample of BAD."""
+
+    BAD = 99.0
+    weights = Weights(Path(), "quick", Source.DIRECTORY, "none")
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.passes: list[tuple[str, list[float]]] = []
+        self.segmenter = _Quick(self.passes, "segmentation", lambda window: np.full((4, 3), float(window[0] > 0)))
+        self.embedder = _Quick(self.passes, "embedding", lambda window: np.full((3, 8), window[0]))
+        self.pipeline = self
+
+    def windows(self, samples: Samples) -> Windows:
+        return Windows(samples, SIZE, STEP)
+
+    def apply(self, file: dict[str, Any], **params: int | None) -> Any:
+        """One turn for each window that was embedded, of a speaker named by what the embedding said."""
+        spoken = [(i, int(vectors[0, 0])) for i, vectors in enumerate(file["vectors"]) if vectors[0, 0]]
+        turns = [(SimpleNamespace(start=i, end=i + 1), i, f"S{value}") for i, value in spoken]
+        annotation = SimpleNamespace(
+            labels=lambda: sorted({label for _, _, label in turns}), itertracks=lambda yield_label: turns
+        )
+        return SimpleNamespace(speaker_diarization=annotation, exclusive_speaker_diarization=annotation)
+
+
+class _Quick:
+    frames, speakers, dimension = 4, 3, 8
+
+    def __init__(self, passes: list[tuple[str, list[float]]], name: str, answer: Callable[[Samples], Any]) -> None:
+        self._passes, self._name, self._answer = passes, name, answer
+
+    def __call__(self, windows: Sequence[Samples], masks: object = None) -> Any:
+        firsts = [float(window[0]) for window in windows]
+        self._passes.append((self._name, firsts))
+        if any(QuickModel.BAD in window for window in windows):
+            raise ValueError("the networks do not like this")
+        return np.stack([self._answer(window) for window in windows])
+
+    def masks(self, activity: Any) -> Any:
+        return activity.T
+
+    def blank(self, windows: int) -> Any:
+        return np.zeros((windows, self.speakers, self.dimension))
+
+
+def spoken(value: float, windows: int) -> Samples:
+    """A recording of so many windows, recognisable by its samples."""
+    return np.full(SIZE + STEP * (windows - 1), value, np.float32)
