@@ -17,6 +17,8 @@ from turnstream.lifeline import Lifeline
 
 STOP_LIMIT = 12.0
 """Seconds `turnstream up` has to stop; it promises ten."""
+HOPELESS = 4
+"""Deaths of one process after which a stack that was never ready is not waited for any longer."""
 POLL = 0.05
 
 
@@ -69,9 +71,12 @@ class Background:
     def wait_ready(self, within: float) -> None:
         """Raises StackFailed, which says where the log is."""
         deadline = time.monotonic() + within
-        while self.state.get("state") != "ready":
+        while (state := self.state).get("state") != "ready":
             if self.failed:
                 raise StackFailed(f"the stack did not come up: {self._last_line()} (all of it: {self.log})")
+            for name, deaths in state.get("deaths", {}).items():
+                if deaths >= HOPELESS:
+                    raise StackFailed(f"the {name} died {deaths} times; the log says why: {self.log}")
             if time.monotonic() > deadline:
                 raise StackFailed(f"the stack was not ready within {within:.0f} s; its log: {self.log}")
             time.sleep(POLL)

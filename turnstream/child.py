@@ -53,6 +53,8 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self.stopping = False
         """Whether its end is our will."""
+        self.deaths = 0
+        """How often it ended otherwise."""
 
     @property
     def pid(self) -> int | None:

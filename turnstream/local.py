@@ -115,6 +115,7 @@ class Stack:
                 self._broker_lost.set()
             if child.stopping:
                 continue
+            child.deaths += 1
             if code in CONFIGURATION_ERRORS:
                 raise StackFailed(f"the {child.name} refuses to start ({described(code)}); its last lines say why")
             delay = FIRST_DELAY if time.monotonic() - began > STEADY else delay
@@ -188,6 +189,7 @@ class Stack:
             "state": "ready" if self._ready else "starting",
             "url": self.url,
             "bootstrap": self.settings.kafka_bootstrap_servers,
+            "deaths": {child.name: child.deaths for child in self._children},
             "pids": {child.name: child.pid for child in self._children if child.pid is not None},
         }
         run_dir.write_state(self.settings.data_dir, "stack", state)
