@@ -19,7 +19,7 @@ def read_state(data_dir: Path, name: str) -> dict[str, Any]:
     """Empty where there is none."""
     try:
         return json.loads(state_path(data_dir, name).read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
 
 
