@@ -4,6 +4,7 @@ import importlib.util
 import re
 import socket
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -96,3 +97,18 @@ def test_every_requirement_of_the_lock_is_pinned_and_hashed_and_none_has_an_addr
         assert "--hash=sha256:" in block, block
     assert "://" not in LOCK
     assert "--index" not in LOCK
+
+
+def test_every_direct_dependency_is_locked_and_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    direct = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in direct} - {"turnstream"}
+    locked = {bootstrap.name(block) for block in bootstrap.blocks(LOCK)}
+    reasons = (ROOT / "docs" / "dependencies.md").read_text()
+    assert {name.replace(".", "-") for name in names} <= locked
+    assert {
+        name for name in names if not re.search(rf"^\| .*\b{re.escape(name)}\b.* \|", reasons, re.MULTILINE)
+    } == set()
