@@ -87,6 +87,9 @@ class QuickModel:
     def windows(self, samples: Samples) -> Windows:
         return Windows(samples, SIZE, STEP)
 
+    def voices(self, file: dict[str, Any]) -> int:
+        return len(file["vectors"])
+
     def apply(self, file: dict[str, Any], **params: int | None) -> Any:
         """One turn for each window that was embedded, of a speaker named by what the embedding said."""
         spoken = [(i, int(vectors[0, 0])) for i, vectors in enumerate(file["vectors"]) if vectors[0, 0]]

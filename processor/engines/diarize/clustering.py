@@ -42,12 +42,8 @@ def cluster(
     """
     with warnings.catch_warnings():  # of means over nothing, for short clips, and of bounds, which become a code here
         warnings.simplefilter("ignore")
-        output = pipeline.apply(
-            {"uri": "recording", "activity": activity, "vectors": vectors},
-            num_speakers=params.num_speakers,
-            min_speakers=params.min_speakers,
-            max_speakers=params.max_speakers,
-        )
+        file = {"uri": "recording", "activity": activity, "vectors": vectors}
+        output = pipeline.apply(file, **_bounds(params, pipeline.voices(file)))
     speakers = [str(label) for label in output.speaker_diarization.labels()]
     return Turns(
         turns=_turns(output.speaker_diarization),
@@ -55,6 +51,14 @@ def cluster(
         speakers=speakers,
         warnings=[] if _within_bounds(len(speakers), params) else [BOUNDS_MISSED],
     )
+
+
+def _bounds(params: DiarizeParams, voices: int) -> dict[str, int | None]:
+    """The caller's bounds, but that no more speakers are asked for than there are voices: stock would raise then."""
+    low, high, exact = params.min_speakers, params.max_speakers, params.num_speakers
+    if voices >= 2:  # with fewer, stock does not cluster at all
+        low, exact = low and min(low, voices), exact and min(exact, voices)
+    return {"num_speakers": exact, "min_speakers": low, "max_speakers": high}
 
 
 def _turns(annotation: Any) -> list[Turn]:

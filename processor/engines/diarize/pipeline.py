@@ -38,6 +38,11 @@ class ReplayedDiarization(SpeakerDiarization):
         if not isinstance(self._embedding, PyannoteAudioPretrainedSpeakerEmbedding):
             raise ModelLoadFailed("the embedding network is not one of pyannote.audio")
 
+    def voices(self, file: Any) -> int:
+        """How many vectors the clustering starts from: those of speakers who are heard alone for long enough."""
+        vectors, _, _ = self.clustering.filter_embeddings(file["vectors"], self.get_segmentations(file))
+        return len(vectors)
+
     def get_segmentations(self, file: Any, hook: Any = None) -> SlidingWindowFeature:
         inference = self.segmentation_inference
         return SlidingWindowFeature(
