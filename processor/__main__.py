@@ -149,7 +149,11 @@ def main() -> None:
     if not settings.kafka_bootstrap_servers:
         logger.critical("set KAFKA_BOOTSTRAP_SERVERS, or start everything with `turnstream up`")
         sys.exit(EX_CONFIG)
-    code = asyncio.Runner().run(serve(settings))
+    try:
+        code = asyncio.Runner().run(serve(settings))
+    except Exception:
+        logger.critical("the worker fails", exc_info=True)
+        code = EX_BROKEN
     logging.shutdown()
     os._exit(code)  # nothing is left to do, and a task or thread of Faust that waits for a lost broker would stay
 

@@ -9,11 +9,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from processor.held import Held
+from processor.held import Held, run_named_by
 from schemas.errors import (
     AttemptsExhausted,
     EngineCrashed,
@@ -23,8 +24,8 @@ from schemas.errors import (
     InfrastructureError,
     JobNotFound,
 )
-from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id
-from schemas.jobs import JobState, Operation
+from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id, new_traceparent
+from schemas.jobs import Job, JobState, Operation
 from schemas.results import DiarizationCompleted, DiarizationFailed, DiarizationResult
 from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic
 from turnstream.bus.base import Bus, Record
@@ -69,6 +70,24 @@ class Delivery:
             await self._in_thread(f"remove the mark of {held.job.id}", self._records.remove_mark, *held.id)
         held.acknowledge()
 
+    async def refuse(self, record: Record, error: ErrorInfo) -> None:
+        """Set aside a record that cannot be read, and end the run it names with the same error: left pending, it would be
+        published again by every sweep. The record is not acknowledged here.
+        """
+        await self.dead_letter(record, error, attempt=1)
+        id = run_named_by(record)
+        what = f"end what {record.position} names"
+        if id is None or not await self._in_thread(what, self._records.is_pending, *id):
+            return
+        if not await self._in_thread(what, accepted, self._records, id[0]):
+            return
+        job = await self._in_thread(what, _readable, self._records, id[0])
+        if job is not None:
+            await self.end(Held(job, id[1], new_traceparent(), record), error)
+        else:  # as new as its event: on which topic its end belongs is not known here, so it is in the store alone
+            await self._in_thread(what, self._records.put_error, *id, error)
+            await self._in_thread(what, self._records.remove_mark, *id)
+
     async def dead_letter(self, record: Record, error: ErrorInfo, attempt: int) -> None:
         """Set a record aside as it came, with the reason in its headers. It is not acknowledged here."""
         ours = {"error": error.code.encode(), "attempt": str(attempt).encode(), "src": str(record.position).encode()}
@@ -89,7 +108,7 @@ class Delivery:
         found = await self._in_thread(what, self._records.ending, *held.id)
         if found is not None:
             # The mark is removed after the event: without it the event is out.
-            return found if await self._in_thread(what, self._records.mark, *held.id) else None
+            return found if await self._in_thread(what, self._records.is_pending, *held.id) else None
         if outcome is None or not await self._in_thread(what, accepted, self._records, held.job.id):
             return None
         await self._in_thread(what, self._store, held, outcome)
@@ -117,10 +136,11 @@ class Delivery:
             return of(DIARIZATION_FAILED, DiarizationFailed(job_id=job_id, run=run, error=ending.error or CANCELLED))
         by_reference = DiarizationCompleted(job_id=job_id, run=run, object=reference(ending))
         if len(ending.body) <= self._inline_limit:
-            result = DiarizationResult.model_validate_json(ending.body)
-            inline = of(DIARIZATION_COMPLETED, by_reference.model_copy(update={"result": result}))
-            if len(inline.data) <= self._inline_limit:
-                return inline
+            with suppress(ValidationError):  # somebody else wrote it: whoever fetches it will see
+                result = DiarizationResult.model_validate_json(ending.body)
+                inline = of(DIARIZATION_COMPLETED, by_reference.model_copy(update={"result": result}))
+                if len(inline.data) <= self._inline_limit:
+                    return inline
         return of(DIARIZATION_COMPLETED, by_reference)
 
     async def _in_thread(self, what: str, call: Callable[..., T], *args: object) -> T:
@@ -136,6 +156,14 @@ def accepted(records: Records, job_id: str) -> bool:
     except Damaged:
         pass
     return True
+
+
+def _readable(records: Records, job_id: str) -> Job | None:
+    """Blocks."""
+    try:
+        return records.job(job_id)
+    except (JobNotFound, Damaged):
+        return None
 
 
 async def persistently(what: str, step: Callable[[], Awaitable[T]]) -> T:

@@ -4,11 +4,14 @@ import json
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from pydantic import ValidationError
+
 from processor.receipts import Receipt
 from processor.scheduler import JobKey, Ticket
+from schemas.base import Value
 from schemas.errors import EventInvalid, UnknownOperation
 from schemas.events import JOB_REQUESTED, Event
-from schemas.jobs import Job, JobRequested, Operation
+from schemas.jobs import Job, JobId, JobRequested, Operation, RunName
 from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
 
@@ -69,6 +72,21 @@ def read(record: Record) -> Held:
     # The event's own parameters count, not those of job.json: a replay may bring others.
     fields = {name: getattr(request, name) for name in Job.model_fields if name != "id"}
     return Held(Job(id=request.job_id, **fields), request.run, event.traceparent, record)
+
+
+class _Run(Value):
+    job_id: JobId
+    run: RunName
+
+
+def run_named_by(record: Record) -> JobKey | None:
+    """The run that a record is about although `read` refuses it; None where it names none."""
+    try:
+        job_id, _, run = Event.parse(record.headers, record.value).id.partition("/")
+        named = _Run(job_id=job_id, run=run)
+    except (EventInvalid, ValidationError):
+        return None
+    return named.job_id, named.run
 
 
 def _check_operation(event: Event, cause: EventInvalid) -> None:

@@ -172,7 +172,7 @@ class Worker:
         self._admit()
 
     async def _set_aside(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
-        await self._delivery.dead_letter(record, error, attempt=1)
+        await self._delivery.refuse(record, error)
         receipt()
 
     # Opening
@@ -215,7 +215,7 @@ class Worker:
     async def _enter(self, held: Held) -> None:
         if held.cancelled:
             await self._deliver(held, CANCELLED)
-        elif not self._taking:
+        elif not (self._taking and held.receipts):  # its partition moved meanwhile: it comes again, here or elsewhere
             await self._hand_back(held)
         else:
             held.stage = Stage.OPEN

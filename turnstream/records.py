@@ -193,6 +193,10 @@ class Records:
         except ObjectNotFound:
             return None
 
+    def is_pending(self, job_id: str, run: str) -> bool:
+        """Whether the run has a mark, readable or not."""
+        return exists(self.store, _mark_key(job_id, run))
+
     def remove_mark(self, job_id: str, run: str) -> None:
         self.store.delete(_mark_key(job_id, run))
 

@@ -1,6 +1,7 @@
 """The worker with an engine that does as it is told, and the twins of bus and store."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -156,6 +157,11 @@ async def test_no_more_jobs_are_open_than_the_batch_size_and_the_rest_follow(sta
         (lambda e: (e.headers, e.data.replace(b'"diarize"', b'"sing"')), b"unknown_operation"),
         (lambda e: (e.headers, e.data.replace(b'"diarize"', b"[]")), b"event_invalid"),
         (
+            lambda e: (e.headers, re.sub(rb'"created_at":"[^"]*"', b'"created_at":"0001-01-01"', e.data)),
+            b"event_invalid",
+        ),
+        (lambda e: (e.headers, e.data.replace(b'"size":', b'"duration":Infinity,"size":')), b"event_invalid"),
+        (
             lambda e: (e.model_copy(update={"type": JOB_REQUESTED.replace(".v1", ".v9")}).headers, e.data),
             b"event_version_unknown",
         ),
@@ -173,6 +179,55 @@ async def test_poison_is_set_aside_and_the_worker_goes_on(stack: Stack, change, 
     assert (letter.key, letter.value) == (b"key", value)
     assert dict(letter.headers)["error"] == code
     assert dict(letter.headers)["src"] == b"gpu-jobs/0/0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: (e.headers, e.data.replace(b'"diarize"', b'"sing"')),
+        lambda e: (e.model_copy(update={"type": JOB_REQUESTED.replace(".v1", ".v9")}).headers, e.data),
+    ],
+    ids=["unknown operation", "unknown version"],
+)
+async def test_a_pending_run_whose_event_cannot_be_read_ends_with_that_error(stack: Stack, change):
+    job = accept(stack.records, new_job())
+    headers, value = change(job_event(job))
+    stack.receive(Record(Position("gpu-jobs", 0, 0), job.id.encode(), value, headers))
+    await stack.until(lambda: stack.acked == [0])
+    (event,) = stack.told()
+    failed = event.read(DIARIZATION_FAILED, DiarizationFailed)
+    assert event.id == event_id(job.id, "live")
+    assert failed.error == stack.records.ending(job.id, "live").error
+    assert failed.error.code in {"unknown_operation", "event_version_unknown"}
+    assert list(stack.records.pending()) == []  # else the sweep would publish it again, for ever
+    assert len(stack.bus.records("gpu-jobs.dlq")) == 1
+
+
+async def test_a_pending_run_of_a_job_as_new_as_its_event_ends_in_the_store(stack: Stack):
+    job = accept(stack.records, new_job())
+    newer = stack.store.get(f"jobs/{job.id}/job.json").replace(b'"diarize"', b'"sing"')
+    stack.store.put(f"jobs/{job.id}/job.json", newer)
+    event = job_event(job)
+    value = event.data.replace(b'"diarize"', b'"sing"')
+    stack.receive(Record(Position("gpu-jobs", 0, 0), event.key, value, event.headers))
+    await stack.until(lambda: stack.acked == [0])
+    assert stack.records.ending(job.id, "live").error.code == "unknown_operation"
+    assert list(stack.records.pending()) == []
+    assert stack.told() == []
+
+
+async def test_a_record_that_cannot_be_read_does_not_end_a_run_twice(stack: Stack):
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.engine.finish(id)
+    await stack.until(lambda: stack.acked == [0])
+    event = Event.of(
+        JOB_REQUESTED.replace(".v1", ".v9"), "turnstream/api", id[0], event_id(*id), Progress(stage="", fraction=0)
+    )
+    stack.receive(event)
+    await stack.until(lambda: stack.acked == [0, 1])
+    assert stack.state(id) is JobState.SUCCEEDED
+    assert len(stack.told()) == 1
 
 
 async def test_an_event_without_a_job_is_acknowledged_and_counted(stack: Stack):
@@ -433,6 +488,21 @@ async def test_open_jobs_of_a_lost_partition_are_handed_back(stack: Stack):
     await stack.until(lambda: stack.engine.cancelled == [id])
     await stack.until(lambda: stack.records.attempts(*id) == 0)
     assert stack.acked == []
+
+
+async def test_a_job_on_its_way_into_the_engine_is_handed_back_when_its_partition_moved(stack: Stack):
+    job = accept(stack.records, new_job())
+    stack.store.break_down()  # holds it where its record is looked at
+    stack.receive(job_event(job))
+    await stack.quiet()
+    stack.worker.revoked()
+    stack.worker.assigned({5})
+    stack.store.mend()
+    last = stack.submit()
+    await stack.until(lambda: stack.engine.opened == [last])
+    await stack.quiet()
+    assert stack.engine.opened == [last]
+    assert stack.records.attempts(job.id, "live") == 0
 
 
 async def test_a_full_partition_is_paused(stack: Stack):
