@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import av
 import numpy as np
@@ -53,15 +53,15 @@ class Waveform:
 
 
 def decode(
-    path: Path, spool_dir: Path, memory_budget: int, max_seconds: float, cancelled: Callable[[], bool] = lambda: False
+    file: BinaryIO, spool_dir: Path, memory_budget: int, max_seconds: float, cancelled: Callable[[], bool] = lambda: False
 ) -> Waveform:
-    """Decode a recording; beyond `memory_budget` bytes the samples go to a spool file in `spool_dir`.
+    """Decode a recording from the start of `file`; beyond `memory_budget` bytes the samples go to a spool file in `spool_dir`.
 
     Channels are averaged and then resampled, as pyannote.audio does it. Raises an AudioError, AudioTooLong as soon as
     more than `max_seconds` have come, whatever the container said, and JobCancelled once `cancelled` says so.
     """
     store = _Store(spool_dir, memory_budget)
-    with path.open("rb") as file, open_audio(file) as recording, store:
+    with open_audio(file) as recording, store:
         source = _Source(recording, max_seconds)
         for block in _resampled(source.blocks()):
             if cancelled():

@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
-from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
@@ -137,32 +137,33 @@ class Records:
         return found, keys[limit - 1].removeprefix(prefix) if len(keys) > limit else None
 
     @contextmanager
-    def audio(self, job_id: str, spool_dir: Path) -> Generator[Path]:
-        """The recording as a file to read; fetched into `spool_dir` where the store is elsewhere. Raises JobNotFound."""
+    def audio(self, job_id: str, spool_dir: Path) -> Generator[BinaryIO]:
+        """The recording, to be read and sought in. Where the store is elsewhere it is fetched into `spool_dir`, as a file
+        without a name: nobody has to clear away what a killed process leaves. Raises JobNotFound.
+        """
         key = f"{_job_prefix(job_id)}audio"
-        with ExitStack() as fetched:
+        with ExitStack() as opened:
             try:
-                path = self.store.local_path(key) or fetched.enter_context(self._fetched(key, spool_dir))
-            except ObjectNotFound:
+                path = self.store.local_path(key)
+                file = opened.enter_context(path.open("rb") if path else self._fetched(key, spool_dir))
+            except (ObjectNotFound, FileNotFoundError):
                 raise JobNotFound(f"The recording of job {job_id} is gone") from None
-            yield path
+            yield file
 
-    @contextmanager
-    def _fetched(self, key: str, spool_dir: Path) -> Generator[Path]:
-        path = spool_dir / f"audio-{uuid4().hex}"
-        try:
+    def _fetched(self, key: str, spool_dir: Path) -> BinaryIO:
+        with ExitStack() as opened:
             try:
                 spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with self.store.open(key) as stream, path.open("xb") as spool:
+                spool = opened.enter_context(TemporaryFile(dir=spool_dir))
+                with self.store.open(key) as stream:
                     shutil.copyfileobj(stream, spool, 1 << 20)
+                spool.seek(0)
             except OSError as error:
                 raise StoreUnavailable(
-                    f"a recording cannot be spooled to {path}: {error.strerror} (free some space, or set DATA_DIR)"
+                    f"a recording cannot be spooled to {spool_dir}: {error.strerror} (free some space, or set DATA_DIR)"
                 ) from error
-            yield path
-        finally:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            opened.pop_all()
+            return spool
 
     def erase(self, job: Job) -> None:
         """Remove everything about a job.

@@ -26,8 +26,8 @@ class Recordings:
         """Raises an AudioError, StoreUnavailable, JobNotFound, and JobCancelled once `cancelled` says so."""
         spool_dir = self._settings.spool_dir
         spool_dir.mkdir(parents=True, exist_ok=True)
-        with self._store().audio(job.id, spool_dir) as path:
-            return decode(path, spool_dir, self._budget, self._settings.max_audio_seconds, cancelled)
+        with self._store().audio(job.id, spool_dir) as file:
+            return decode(file, spool_dir, self._budget, self._settings.max_audio_seconds, cancelled)
 
     def _store(self) -> Records:
         with self._lock:  # the first to come connects; a store that is away is tried again by the next

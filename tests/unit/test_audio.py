@@ -23,7 +23,8 @@ MiB = 1 << 20
 
 def decoded(path: Path, **changed: object) -> Waveform:
     arguments: dict = {"spool_dir": path.parent, "memory_budget": 64 * MiB, "max_seconds": 3600} | changed
-    return decode(path, **arguments)
+    with path.open("rb") as file:
+        return decode(file, **arguments)
 
 
 # What comes out
@@ -268,9 +269,9 @@ import torch
 from processor.audio import decode
 torch.set_num_threads(1)
 warm, path = map(Path, sys.argv[1:])
-decode(warm, path.parent, 8 << 20, 1e9)
+decode(warm.open("rb"), path.parent, 8 << 20, 1e9)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-waveform = decode(path, path.parent, 8 << 20, 1e9)
+waveform = decode(path.open("rb"), path.parent, 8 << 20, 1e9)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
 print(waveform.samples.nbytes, (after - before) * unit)

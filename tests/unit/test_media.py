@@ -171,8 +171,8 @@ def test_a_file_that_another_refers_to_is_not_opened(name: str, tmp_path: Path) 
     with watched(recordings.secret(tmp_path)) as opened:
         with pytest.raises(AudioError):
             probe_path(str(path))
-        with pytest.raises(AudioError):
-            decode(path, tmp_path, 1 << 20, 60)
+        with path.open("rb") as file, pytest.raises(AudioError):
+            decode(file, tmp_path, 1 << 20, 60)
         assert not opened()
 
 
@@ -236,7 +236,8 @@ def test_whatever_the_bytes_are_the_error_has_a_code(
     path.write_bytes(data)
     try:
         probe_path(str(path))
-        samples = decode(path, tmp_path, 1 << 20, 60).samples
+        with path.open("rb") as file:
+            samples = decode(file, tmp_path, 1 << 20, 60).samples
         assert len(samples) and np.isfinite(samples).all()
     except AudioError as error:
         assert error.code.startswith("audio_")

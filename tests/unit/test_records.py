@@ -108,19 +108,20 @@ def test_a_recording_of_another_size_than_announced_is_not_stored(records: Recor
 def test_the_recording_is_a_file_while_it_is_used(records: Records, tmp_path: Path) -> None:
     job = create(records, make_job())
     spool = tmp_path / "spool"
-    with records.audio(job.id, spool) as path:
-        assert path.read_bytes() == AUDIO
-        assert path.parent == spool
-    assert list(spool.iterdir()) == []
+    with records.audio(job.id, spool) as file:
+        assert file.read() == AUDIO
+        assert file.seek(0) == 0
+        assert list(spool.iterdir()) == []  # without a name: it is gone with its process, however that ends
+    assert file.closed
 
 
 def test_the_recording_of_a_local_store_is_not_copied(tmp_path: Path) -> None:
     records = Records(FilesystemStore(tmp_path / "objects"))
     job = create(records, make_job())
-    with records.audio(job.id, tmp_path / "spool") as path:
-        assert path.read_bytes() == AUDIO
-        assert path.is_relative_to(tmp_path / "objects")
-    assert path.exists()
+    with records.audio(job.id, tmp_path / "spool") as file:
+        assert file.read() == AUDIO
+        assert Path(file.name).is_relative_to(tmp_path / "objects")
+    assert file.closed
     assert not (tmp_path / "spool").exists()
 
 
