@@ -6,10 +6,10 @@ AUDIO ?=
 OUT ?=
 BIN := .venv/bin
 
-.PHONY: help venv demo test up lint bench lock clean
+.PHONY: help venv demo test test-real up lint bench lock clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 venv: ## Make the virtual environment .venv from the lock; takes no time where it is there.
 	@$(PYTHON) deploy/bootstrap.py $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
@@ -19,6 +19,9 @@ demo: venv ## Show who spoke when in a sample, or in AUDIO=path (result in OUT=p
 
 test: venv ## Run every test that needs only the Python package index.
 	@$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/chaos
+
+test-real: venv ## Run the contracts and the stack on Apache Kafka and MinIO; wants a JDK (17 or newer), Maven and Go.
+	@$(BIN)/python -m tests.support.real -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
 
 up: venv ## Run the whole stack in this terminal until Ctrl-C.
 	@$(BIN)/turnstream up

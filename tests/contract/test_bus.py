@@ -1,7 +1,7 @@
 """What every bus promises, on the twin and on real brokers.
 
-The embedded broker is always among them; TURNSTREAM_TEST_KAFKA=host:port adds an Apache Kafka that is running there. What needs
-a broker to go away runs on those that a test can take away.
+The embedded broker is always among them; TURNSTREAM_TEST_KAFKA=host:port adds an Apache Kafka that is running there, and that
+loses all its topics. What needs a broker to go away runs on those that a test can take away.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from schemas.errors import BrokerUnavailable, EventInvalid, LayoutMismatch
 from schemas.topics import Layout, Topic, TopicSpec
-from tests.support.brokers import EmbeddedBroker
+from tests.support.brokers import EmbeddedBroker, forget_topics
+from tests.support.real import REAL_KAFKA
 from turnstream.bus import Bus, Position, Record
 from turnstream.bus.kafka import KafkaBus
 from turnstream.bus.memory import MemoryBus
@@ -88,12 +88,7 @@ class Kafka:
         raise NotImplementedError
 
     async def clean(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        topics = [topic for topic in admin.list_topics(timeout=TIMEOUT).topics if not topic.startswith("__")]
-        for future in admin.delete_topics(topics).values() if topics else ():
-            await asyncio.wrap_future(future)
-        while not {*admin.list_topics(timeout=TIMEOUT).topics}.isdisjoint(topics):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(forget_topics, self.bootstrap)
 
 
 class Embedded(Kafka):
@@ -112,7 +107,8 @@ class Embedded(Kafka):
         await self._broker.start()
 
 
-KAFKA = os.environ.get("TURNSTREAM_TEST_KAFKA")
+KAFKA = os.environ.get(REAL_KAFKA)
+BROKERS = ["memory", "embedded"] + [pytest.param("kafka", marks=pytest.mark.real)] * bool(KAFKA)
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +118,7 @@ def embedded_broker():
     broker.kill()
 
 
-@pytest.fixture(params=["memory", "embedded", *(["kafka"] if KAFKA else [])])
+@pytest.fixture(params=BROKERS)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     world: World
     if request.param == "memory":

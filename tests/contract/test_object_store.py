@@ -21,7 +21,8 @@ from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
 
 MIB = 1 << 20
-ADAPTERS = ["memory", "filesystem", "minio-moto"] + ["minio-real"] * (REAL_MINIO in os.environ)
+REAL = [pytest.param("minio-real", marks=pytest.mark.real)] * (REAL_MINIO in os.environ)
+ADAPTERS = ["memory", "filesystem", "minio-moto", *REAL]
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,12 @@
 
 import os
 import signal
-import uuid
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from schemas.topics import Topic
 from tests.support import recordings
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import until
@@ -56,31 +52,6 @@ def expected(stack: Stack, recording: bytes) -> list[dict]:
     return httpx.get(f"{stack.url}{address}/result").json()["segments"]
 
 
-def event_ids(stack: Stack) -> Counter[str]:
-    """The ids of the result events that the broker has now, and how often it has each."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": stack.bootstrap,
-            "group.id": uuid.uuid4().hex,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-    )
-    topic = consumer.list_topics(Topic.DIARIZATION_RESULTS, timeout=10).topics[Topic.DIARIZATION_RESULTS]
-    consumer.assign([TopicPartition(topic.topic, number, OFFSET_BEGINNING) for number in topic.partitions])
-    ids: Counter[str] = Counter()
-    left = len(topic.partitions)
-    while left:
-        message = consumer.poll(10)
-        assert message is not None, "the broker went quiet"
-        if message.error():
-            left -= 1
-        else:
-            ids[dict(message.headers())["ce_id"].decode()] += 1
-    consumer.close()
-    return ids
-
-
 @pytest.mark.parametrize("victim", ["engine", "worker", "api", "broker"])
 def test_a_job_outlives_the_kill_of(victim: str, stack: Stack, recording: bytes, expected: list[dict]):
     address = submit(stack, recording)
@@ -94,7 +65,7 @@ def test_a_job_outlives_the_kill_of(victim: str, stack: Stack, recording: bytes,
     until(lambda: (ready := ask(stack, "/readyz")) is not None and ready.status_code == 200, 60)
 
     job_id = address.rsplit("/", 1)[1]
-    assert event_ids(stack)[f"{job_id}/live"] >= 1
+    assert stack.event_ids()[f"{job_id}/live"] >= 1
     endings = [
         path.name for path in (stack.data_dir / "objects").rglob("*.json") if path.parent.parent.parent.name == job_id
     ]

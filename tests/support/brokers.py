@@ -7,6 +7,9 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka.admin import AdminClient
+
+from tests.support.waiting import until
 from turnstream.bus.embedded import HOST, broker_command, wait_for
 
 
@@ -14,6 +17,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
+
+
+def forget_topics(bootstrap: str) -> None:
+    """Delete every topic of a broker that is not to be started anew for each test."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def there() -> list[str]:
+        return [topic for topic in admin.list_topics(timeout=10).topics if not topic.startswith("__")]
+
+    if topics := there():
+        for future in admin.delete_topics(topics).values():
+            future.result(timeout=10)
+        until(lambda: not there(), 10)
 
 
 class EmbeddedBroker:

@@ -1,12 +1,16 @@
 """A stack for end-to-end tests: `turnstream up` as a user starts it, in a directory and on ports of its own."""
 
+import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from schemas.topics import Topic
 from tests.support.waiting import until
 from turnstream import run_dir
 from turnstream.background import Background
@@ -57,6 +61,30 @@ class Stack:
 
     def client(self, **options: Any) -> Client:
         return Client(self.url, **options)
+
+    def event_ids(self, topic: Topic = Topic.DIARIZATION_RESULTS) -> Counter[str]:
+        """The ids of the events that the broker has in a topic now, and how often it has each."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": uuid.uuid4().hex,
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        ids: Counter[str] = Counter()
+        left = len(partitions)
+        while left:
+            message = consumer.poll(10)
+            assert message is not None, "the broker went quiet"
+            if message.error():
+                left -= 1
+            else:
+                ids[dict(message.headers())["ce_id"].decode()] += 1
+        consumer.close()
+        return ids
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the stack, grandchildren included."""

@@ -1,0 +1,129 @@
+"""The stack on Apache Kafka and MinIO, with the scripted engine: jobs go their way, and outlive kill -9 in the middle."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import EngineFailed
+from schemas.jobs import JobState
+from schemas.topics import Topic
+from tests.support import recordings
+from tests.support.brokers import forget_topics
+from tests.support.real import REAL_KAFKA, REASON
+from tests.support.stack import Stack, running_stack
+from tests.support.stores import REAL_MINIO, keys, real_minio_store
+from tests.support.waiting import until
+from turnstream import bus as buses
+from turnstream.records import Records
+from turnstream.settings import Settings
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.stack,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(not {REAL_KAFKA, REAL_MINIO} <= os.environ.keys(), reason=REASON),
+]
+BUCKET = "turnstream-e2e"
+GROUP = "turnstream-e2e"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    kafka, (minio, access_key, secret_key) = os.environ[REAL_KAFKA], os.environ[REAL_MINIO].split(",")
+    forget_topics(kafka)
+    env = {
+        "BROKER": "kafka",
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "CONSUMER_GROUP": GROUP,
+        "OBJECT_STORE": "minio",
+        "MINIO_ENDPOINT": minio,
+        "MINIO_ACCESS_KEY": access_key,
+        "MINIO_SECRET_KEY": secret_key,
+        "MINIO_BUCKET": BUCKET,
+        "ENGINE": "scripted",
+    }
+    with running_stack(tmp_path_factory.mktemp("stack"), **env) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def records() -> Iterator[Records]:
+    store = real_minio_store(BUCKET)
+    yield Records(store)
+    for info in list(store.list("")):
+        store.delete(info.key)
+    store.close()
+
+
+def submit(stack: Stack, folder: Path, name: str) -> str:
+    with stack.client() as client:
+        return client.submit(recordings.wav(recordings.tone(1), recordings.SAMPLE_RATE, folder / name)).id
+
+
+def state(stack: Stack, job_id: str) -> JobState:
+    with stack.client() as client:
+        return client.job(job_id).state
+
+
+def run_objects(records: Records, job_id: str) -> list[str]:
+    return [key.rsplit("/", 1)[1] for key in keys(records.store, f"jobs/{job_id}/runs/")]
+
+
+async def committed(stack: Stack) -> int:
+    """How many job events the group has done."""
+    settings = Settings(_env_file=None, broker="kafka", kafka_bootstrap_servers=stack.bootstrap)
+    bus = buses.connect(settings)
+    await bus.start()
+    try:
+        return sum(reach.committed or 0 for reach in (await bus.reach(Topic.JOBS, GROUP)).values())
+    finally:
+        await bus.close()
+
+
+def test_twenty_jobs_end_each_with_one_result_and_one_event(stack: Stack, records: Records, tmp_path: Path):
+    jobs = [submit(stack, tmp_path, f"talk-{number}.wav") for number in range(20)]
+    with stack.client() as client:
+        for job in jobs:
+            *_, last = client.wait(job, timeout=60)
+            assert last.state is JobState.SUCCEEDED
+            assert [(turn.speaker, turn.start, turn.end) for turn in client.result(job).segments] == [
+                ("SPEAKER_00", 0.0, 1.0)
+            ]
+    assert all(run_objects(records, job) == ["attempts.json", "result.json"] for job in jobs)
+    assert [stack.event_ids()[f"{job}/live"] for job in jobs] == [1] * 20
+    until(lambda: not list(records.pending()), 30)
+
+
+def test_a_job_that_fails_says_why_and_is_set_aside(stack: Stack, records: Records, tmp_path: Path):
+    job = submit(stack, tmp_path, "error.wav")
+    until(lambda: state(stack, job) is JobState.FAILED, 60)
+    with stack.client() as client, pytest.raises(EngineFailed):
+        client.result(job)
+    assert "error.json" in run_objects(records, job)
+    assert stack.event_ids(Topic.JOBS_DLQ)[f"{job}/live"] == 1
+
+
+@pytest.mark.parametrize("victim", ["engine", "api", "worker"])
+def test_a_job_outlives_the_kill_of(victim: str, stack: Stack, records: Records, tmp_path: Path):
+    job = submit(stack, tmp_path, "sleep-4.wav")
+    until(lambda: state(stack, job) is JobState.RUNNING, 60)
+    pid = stack.pids[victim]
+    os.kill(pid, signal.SIGKILL)
+
+    until(lambda: victim in stack.pids and stack.pids[victim] != pid, 60)
+    with stack.client() as client:
+        until(client.ready, 60)
+        *_, last = client.wait(job, timeout=100)
+    assert last.state is JobState.SUCCEEDED
+    assert run_objects(records, job) == ["attempts.json", "result.json"]
+    assert stack.event_ids()[f"{job}/live"] >= 1
+    until(lambda: not list(records.pending()), 30)
+
+
+def test_every_job_event_is_committed(stack: Stack):
+    sent = stack.event_ids(Topic.JOBS).total()
+    until(lambda: asyncio.run(committed(stack)) == sent, 30)
