@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from producer_api.app import create_app
-from producer_api.auth import Unprotected
+from schemas.errors import SettingsInvalid
 from turnstream import lifeline, logs
 from turnstream.settings import Settings
 
@@ -45,7 +45,7 @@ def main() -> int:
     lifeline.watch()
     try:
         app = create_app(settings)
-    except Unprotected as error:
+    except SettingsInvalid as error:
         log.error("%s", error)
         return 2
     config = uvicorn.Config(

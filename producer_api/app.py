@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from producer_api import problems
-from producer_api.auth import AuthMiddleware, require_protection
+from producer_api.auth import AuthMiddleware
 from producer_api.lingering import LingeringMiddleware
 from producer_api.openapi import DESCRIPTION, complete
 from producer_api.probing import Prober
@@ -28,9 +28,9 @@ def create_app(
 ) -> FastAPI:
     """The producer API. `store`, `bus` and `prober` replace what the settings name, such as by the twins.
 
-    Raises Unprotected where no key is configured and other machines could call.
+    Raises SettingsInvalid where no key is configured and other machines could call.
     """
-    require_protection(settings)
+    settings.require_protection()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

@@ -17,21 +17,6 @@ FORM_ALLOWANCE = 64 * KiB
 """Bytes a form may have besides its recording: boundaries, headers and the other fields."""
 
 
-class Unprotected(Exception):
-    """No key is configured although others than this machine could call."""
-
-
-def require_protection(settings: Settings) -> None:
-    """Raises Unprotected."""
-    if settings.api_keys:
-        return
-    if not settings.loopback_only:
-        raise Unprotected(
-            f"API_KEY is not set and HOST={settings.host} can be reached from other machines: set API_KEY, or HOST=127.0.0.1"
-        )
-    log.warning("API_KEY is not set: everybody on this machine may call, and nobody else (HOST=%s)", settings.host)
-
-
 class AuthMiddleware:
     """Puts the owner, the id of the caller's key, into the request's state. Raises what `problems` answers with."""
 
@@ -39,6 +24,10 @@ class AuthMiddleware:
         self.app = app
         self._settings = settings
         self._keys = [(owner, key.encode()) for owner, key in settings.api_keys.items()]
+        if not self._keys:
+            log.warning(
+                "API_KEY is not set: everybody on this machine may call, and nobody else (HOST=%s)", settings.host
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PUBLIC:

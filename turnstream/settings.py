@@ -10,6 +10,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.errors import SettingsInvalid
+
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -115,6 +117,13 @@ class Settings(BaseSettings):
             return ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def require_protection(self) -> None:
+        """Raises SettingsInvalid where other machines could call and no key is asked of them."""
+        if not self.api_keys and not self.loopback_only:
+            raise SettingsInvalid(
+                f"API_KEY is not set and HOST={self.host} can be reached from other machines: set API_KEY, or HOST=127.0.0.1"
+            )
 
     @property
     def spool_dir(self) -> Path:

@@ -3,7 +3,7 @@
 import pytest
 
 from producer_api.app import create_app
-from producer_api.auth import Unprotected
+from schemas.errors import SettingsInvalid
 from tests.support.api import KEY, OTHER_KEY, is_problem, multipart
 from turnstream.settings import ANONYMOUS, Settings, key_id
 
@@ -78,7 +78,7 @@ async def test_a_content_length_over_the_limit_is_refused(start):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "example.org", "::"])
 def test_without_a_key_it_does_not_serve_other_machines(host, tmp_path):
-    with pytest.raises(Unprotected, match=f"HOST={host}"):
+    with pytest.raises(SettingsInvalid, match=f"HOST={host}"):
         create_app(Settings(_env_file=None, host=host, data_dir=tmp_path))
 
 
