@@ -12,12 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from schemas.errors import (
     BrokerUnavailable,
-    SettingsInvalid,
     StackFailed,
     StoreUnavailable,
     TurnstreamError,
@@ -38,8 +38,12 @@ TERM_LIMIT, BROKER_LIMIT = 8.0, 1.0
 """Seconds a child has to stop in order. API and worker stop together: with the broker's, all is over within ten."""
 CONFIGURATION_ERRORS = frozenset({2, os.EX_CONFIG})
 """Exit codes of a child that would die of the same cause each time."""
+BROKER_SEES = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
+"""Variables that the embedded broker inherits. It reads many more, such as OTEL_* and SCHEMA_REGISTRY, meant for others."""
 BROKER_MEMORY, MEMORY_CHECK = 1 * GiB, 30.0
 """The embedded broker keeps all events in memory: beyond so many bytes it is restarted when idle; looked at so often."""
+THREADS = 16
+"""Waits for children that may go on at once: each has one for its end and one for its stop, and none may queue."""
 STOP_LIMIT = TERM_LIMIT + BROKER_LIMIT + 1
 READY_POLL = 0.1
 
@@ -49,10 +53,7 @@ class Stack:
 
     def __init__(self, settings: Settings, say: Say) -> None:
         """Raises PortTaken or SettingsInvalid before anything is started."""
-        if not settings.api_keys and not settings.loopback_only:
-            raise SettingsInvalid(
-                f"set API_KEY: without a key the service listens on loopback only, not on {settings.host}"
-            )
+        settings.require_protection()
         self._say = say
         self._lifeline = Lifeline()
         self._embedded = not settings.kafka_bootstrap_servers
@@ -65,9 +66,10 @@ class Stack:
             }
         )
         command, extra = broker_command(broker_port) if self._embedded else ([], {})
-        self._broker = self._child("broker", command, extra, guarded=True)
-        self._api = self._child("api", [sys.executable, "-P", "-m", "producer_api"], {})
-        self._worker = self._child("worker", [sys.executable, "-P", "-m", "processor"], {})
+        inherited = {name: os.environ[name] for name in BROKER_SEES if name in os.environ}
+        self._broker = Child("broker", command, inherited | extra, self._lifeline, say, guarded=True)
+        self._api = self._python("api", "producer_api")
+        self._worker = self._python("worker", "processor")
         self._children = [*([self._broker] if self._embedded else []), self._api, self._worker]
         self._stopping = asyncio.Event()
         self._broker_lost = asyncio.Event()
@@ -143,14 +145,14 @@ class Stack:
                     await asyncio.sleep(READY_POLL)
 
     async def _trim_broker(self) -> None:
-        records = Records(object_store.connect(self.settings))
-        while True:
-            await asyncio.sleep(MEMORY_CHECK)
-            pid = self._broker.pid
-            if pid is None or resident(pid) < BROKER_MEMORY or not await asyncio.to_thread(_idle, records):
-                continue
-            self._say("stack", "the broker has grown and nothing is pending: it starts afresh")
-            await self._broker.stop(BROKER_LIMIT)
+        with closing(object_store.connect(self.settings)) as store:
+            while True:
+                await asyncio.sleep(MEMORY_CHECK)
+                pid = self._broker.pid
+                if pid is None or resident(pid) < BROKER_MEMORY or not await asyncio.to_thread(_idle, Records(store)):
+                    continue
+                self._say("stack", "the broker has grown and nothing is pending: it starts afresh")
+                await self._broker.stop(BROKER_LIMIT)
 
     async def _announce(self, ready: Callable[[], None]) -> None:
         with Client(self.url) as client:
@@ -173,7 +175,7 @@ class Stack:
         self._lifeline.close()
         run_dir.forget_state(self.settings.data_dir, "stack")
 
-    def _child(self, name: str, command: list[str], extra: dict[str, str], *, guarded: bool = False) -> Child:
+    def _python(self, name: str, module: str) -> Child:
         settings = {
             "DATA_DIR": str(self.settings.data_dir),
             "HOST": self.settings.host,
@@ -181,7 +183,8 @@ class Stack:
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "PYTHONUNBUFFERED": "1",
         }
-        return Child(name, command, os.environ | settings | extra, self._lifeline, self._say, guarded=guarded)
+        command = [sys.executable, "-P", "-m", module]
+        return Child(name, command, os.environ | settings, self._lifeline, self._say, guarded=False)
 
     def _write_state(self) -> None:
         state = {
@@ -199,6 +202,7 @@ async def up(settings: Settings, say: Say) -> None:
     """Run the stack until SIGINT or SIGTERM."""
     stack = Stack(settings, say)
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stack.stop)
 

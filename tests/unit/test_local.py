@@ -155,7 +155,15 @@ def test_exit_codes_in_words(code: int, words: str):
     assert described(code) == words
 
 
-# The embedded broker's memory
+# The embedded broker
+
+
+def test_the_broker_inherits_nothing_that_is_meant_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "SCHEMA_REGISTRY", "API_KEY"):
+        monkeypatch.setenv(name, "http://192.0.2.1")
+    stack = Stack(Settings(_env_file=None, data_dir=tmp_path, port=0), lambda *_: None)
+    assert "http://192.0.2.1" not in stack._broker._env.values()
+    assert stack._worker._env["API_KEY"] == "http://192.0.2.1"
 
 
 async def test_a_broker_that_has_grown_is_restarted_only_when_nothing_is_pending(
