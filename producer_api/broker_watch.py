@@ -30,13 +30,13 @@ class BrokerWatch:
         self._records = records
         self._layout = layout
         self._threads = threads
-        self._agreed = False
+        self._laid_out = False
 
     async def run(self) -> None:
         delay = CHECK_INTERVAL
         while True:
             try:
-                await self._bounded_check()
+                await self.check()
                 delay = CHECK_INTERVAL
             except TurnstreamError as error:
                 if self.problem is None or self.problem.code != error.code:
@@ -45,21 +45,15 @@ class BrokerWatch:
                 delay = min(delay * 1.5, BACKOFF_LIMIT)
             await asyncio.sleep(delay)
 
-    async def _bounded_check(self) -> None:
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
-                await self.check()
-        except TimeoutError:
-            raise BrokerUnavailable(f"The broker did not answer within {CHECK_TIMEOUT:g} s") from None
-
     async def check(self) -> None:
         """Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch."""
-        topic_id = await self._bus.topic_id(Topic.JOBS) if self._agreed else None
-        if topic_id is None:
-            await self._lay_out()
-            topic_id = await self._bus.topic_id(Topic.JOBS)
-        if topic_id is None:
-            raise BrokerUnavailable("The topics are not there yet")
+        if not self._laid_out:
+            await self._threads.run(self._records.agree_on_layout, self._layout)
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                topic_id = await self._look()
+        except TimeoutError:
+            raise BrokerUnavailable(f"The broker did not answer within {CHECK_TIMEOUT:g} s") from None
         if self.problem is not None:
             log.info("the broker answers and the topics are in place")
         self.problem = None
@@ -76,7 +70,13 @@ class BrokerWatch:
         if isinstance(self.problem, LayoutMismatch):
             raise self.problem
 
-    async def _lay_out(self) -> None:
-        await self._threads.run(self._records.agree_on_layout, self._layout)
-        await self._bus.ensure_topics(self._layout.topics())
-        self._agreed = True
+    async def _look(self) -> str:
+        """The incarnation of `gpu-jobs`; topics that are missing are made, and all are verified once."""
+        topic_id = await self._bus.topic_id(Topic.JOBS) if self._laid_out else None
+        if topic_id is None:
+            await self._bus.ensure_topics(self._layout.topics())
+            self._laid_out = True
+            topic_id = await self._bus.topic_id(Topic.JOBS)
+        if topic_id is None:
+            raise BrokerUnavailable("The topics are not there yet")
+        return topic_id

@@ -5,7 +5,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -24,7 +23,7 @@ FIELD_LIMIT = 4 * KiB
 
 @dataclass(frozen=True)
 class Upload:
-    """A form that arrived whole. As a context manager it removes the spool."""
+    """A form that arrived whole. Whoever has it calls `discard` in the end."""
 
     path: Path
     size: int
@@ -33,10 +32,8 @@ class Upload:
     content_type: str | None
     fields: dict[str, str]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def discard(self) -> None:
+        """Remove the spool. Blocks: a large file takes a moment."""
         self.path.unlink(missing_ok=True)
 
 
@@ -55,7 +52,7 @@ async def read_form(request: Request, known: Collection[str], settings: Settings
         spool.close()
         return form.upload()
     except BaseException as error:
-        spool.discard()
+        await threads.run(spool.discard)
         match error:
             case TimeoutError():
                 raise UploadTimeout(f"The upload did not arrive within {settings.upload_timeout:g} s") from None

@@ -81,7 +81,7 @@ class Intake:
             await asyncio.wait(self._open, timeout=seconds)
 
     async def _accept(self, upload: Upload, job_id: str, owner: str, traceparent: str | None) -> Job:
-        with upload:
+        try:
             operation, lane, params = read_fields(upload.fields)
             probe = await self._prober.probe(upload.path)
             longest = self._settings.max_audio_seconds
@@ -112,6 +112,8 @@ class Intake:
                 if isinstance(error, TimeoutError):
                     raise StoreUnavailable(f"The job could not be stored within {self._limit:g} s") from error
                 raise
+        finally:
+            await self._threads.run(upload.discard)
         log.info("job %s accepted: %s, %d bytes", job.id, job.operation, upload.size)
         return job
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -50,6 +50,7 @@ class Service:
     sweeper: Sweeper
     _store_checked: float = float("-inf")
     _store_problem: StoreUnavailable | None = None
+    _store_looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def job(self, job_id: str, owner: str) -> Job:
         """A job of this owner. Raises JobNotFound, also for a job of somebody else and for what is no id at all."""
@@ -73,15 +74,18 @@ class Service:
         return JobView.model_validate(job.model_dump() | {"state": state, "progress": progress, "error": error})
 
     async def store_problem(self) -> StoreUnavailable | None:
-        """Why the object store cannot be written; asked of it at most every STORE_CHECK_INTERVAL."""
-        if time.monotonic() - self._store_checked > STORE_CHECK_INTERVAL:
-            try:
-                await self.threads.run(self.records.store.check)
-                self._store_problem = None
-            except StoreUnavailable as error:
-                self._store_problem = error
-            self._store_checked = time.monotonic()
-        return self._store_problem
+        """Why the object store cannot be written; asked of it at most every STORE_CHECK_INTERVAL, by one caller at a time:
+        anybody may ask, and a store that hangs must not take a thread for each.
+        """
+        async with self._store_looking:
+            if time.monotonic() - self._store_checked > STORE_CHECK_INTERVAL:
+                try:
+                    await self.threads.run(self.records.store.check)
+                    self._store_problem = None
+                except StoreUnavailable as error:
+                    self._store_problem = error
+                self._store_checked = time.monotonic()
+            return self._store_problem
 
 
 @asynccontextmanager

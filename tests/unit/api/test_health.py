@@ -1,11 +1,13 @@
 """Alive, and ready."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 
 from producer_api import broker_watch, service
-from schemas.errors import LayoutMismatch
+from schemas.errors import LayoutMismatch, StoreUnavailable
 from schemas.topics import Layout, Topic
 from tests.support.api import is_problem, until
 from turnstream.bus.memory import MemoryBus
@@ -89,3 +91,38 @@ async def test_a_broker_that_does_not_answer_is_said_to_be_away(api, monkeypatch
     monkeypatch.setattr(api.bus, "topic_id", lambda _: asyncio.Event().wait())
     await until(lambda: api.service.watch.problem)
     is_problem(await api.client.get("/readyz"), 503, "broker_unavailable")
+
+
+async def test_a_store_that_hangs_is_not_taken_for_the_broker_and_takes_one_thread(start, monkeypatch):
+    monkeypatch.setattr(broker_watch, "CHECK_TIMEOUT", 0.05)
+    looks, answer = [], threading.Event()
+
+    class HangingStore(MemoryStore):
+        def check(self) -> None:
+            looks.append(1)
+            answer.wait(10)
+            raise StoreUnavailable("it took too long")
+
+    async with start(store=HangingStore()) as api:
+        asked = [asyncio.create_task(api.client.get("/readyz")) for _ in range(5)]
+        await until(lambda: looks)
+        await until(lambda: api.service.watch.problem is None)
+        assert len(looks) == 1
+        monkeypatch.setattr(service, "STORE_CHECK_INTERVAL", 60)
+        answer.set()
+        for response in await asyncio.gather(*asked):
+            is_problem(response, 503, "store_unavailable")
+    assert len(looks) == 1
+
+
+async def test_a_store_that_is_slow_at_the_start_is_no_broker_that_is_away(start, monkeypatch):
+    monkeypatch.setattr(broker_watch, "CHECK_TIMEOUT", 0.05)
+
+    class SlowStore(MemoryStore):
+        def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+            if key == "layout.json":
+                time.sleep(0.2)
+            super().put(key, data, if_absent=if_absent)
+
+    async with start(store=SlowStore(), ready=False) as api:
+        await until(lambda: api.service.watch.problem is None)
