@@ -4,9 +4,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
-    """A frozen value. Unknown fields are ignored, so that a reader of v1 outlives every addition to v1."""
+    """A frozen value. Unknown fields are ignored, so that a reader of v1 outlives every addition to v1.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    No number is infinite or NaN: JSON has neither, and what was written would not be read back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
 
 class Form(BaseModel):

@@ -1,10 +1,9 @@
 """A job, the parameters of each operation, and what a caller is told of them."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from schemas.base import Form, Value
 from schemas.errors import ErrorInfo
@@ -70,7 +69,7 @@ class Job(Value):
     lane: Lane = Lane.INTERACTIVE
     params: DiarizeParams = DiarizeParams()
     owner: str = Field(description="the id of the API key that submitted it")
-    created_at: datetime
+    created_at: AwareDatetime
     audio: AudioInfo
 
 
@@ -83,7 +82,7 @@ class JobRequested(Value):
     lane: Lane
     params: DiarizeParams
     owner: str
-    created_at: datetime
+    created_at: AwareDatetime
     audio: AudioInfo
 
 
@@ -131,7 +130,7 @@ class JobView(Value):
     state: JobState
     lane: Lane
     params: DiarizeParams
-    created_at: datetime
+    created_at: AwareDatetime
     audio: AudioInfo
     progress: Progress | None = None
     error: ErrorInfo | None = None

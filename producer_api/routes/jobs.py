@@ -13,7 +13,7 @@ from producer_api.negotiation import choose
 from producer_api.openapi import JOB_FORM, RESULT_CONTENT
 from producer_api.problems import declare
 from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, address, json_result, raise_failure
-from producer_api.service import Owner, TheService
+from producer_api.service import Owner, Service, TheService
 from schemas.errors import (
     EngineFailed,
     InvalidRequest,
@@ -89,7 +89,8 @@ async def get_result(
     job = await service.job(job_id, owner)
     ending = await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
-        raise await _why_not(service, job, run)
+        await _require_run(service, job, run)
+        raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id))
     response = _written(job, ending, name)
     response.headers["Vary"] = "Accept"
     return response
@@ -99,6 +100,7 @@ async def get_result(
 async def cancel_job(job_id: str, service: TheService, owner: Owner, run: Run = LIVE_RUN) -> JobView:
     """Stop a job. One that has ended already stays as it is."""
     job = await service.job(job_id, owner)
+    await _require_run(service, job, run)
     await cancel(service, job, run)
     return await service.view(job)
 
@@ -119,7 +121,11 @@ def _written(job: Job, ending: Ending, format_name: str) -> Response:
     return Response(write(DiarizationResult.model_validate_json(ending.body)), media_type=media_type)
 
 
-async def _why_not(service: TheService, job: Job, run: str) -> ResultNotReady | JobNotFound:
-    if run != LIVE_RUN and await service.threads.run(service.records.mark, job.id, run) is None:
-        return JobNotFound(f"Job {job.id} has no run {run}")
-    return ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id))
+async def _require_run(service: Service, job: Job, run: str) -> None:
+    """Raises JobNotFound: a run is known by its mark, or by its end."""
+
+    def known() -> bool:
+        return service.records.mark(job.id, run) is not None or service.records.ended(job.id, run)
+
+    if run != LIVE_RUN and not await service.threads.run(known):
+        raise JobNotFound(f"Job {job.id} has no run {run}")

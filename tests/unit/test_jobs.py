@@ -56,5 +56,11 @@ def test_a_reader_ignores_what_a_later_release_adds():
     assert Progress.model_validate({"stage": "decode", "fraction": 0.5, "mood": "good"}).fraction == 0.5
 
 
+@pytest.mark.parametrize("eta", [float("inf"), float("-inf"), float("nan")])
+def test_no_number_is_one_that_json_cannot_say(eta: float):
+    with pytest.raises(ValidationError, match="finite"):
+        Progress(stage="decode", fraction=0.5, eta=eta)
+
+
 def test_states():
     assert {state for state in JobState if state.ended} == {"succeeded", "failed", "cancelled"}

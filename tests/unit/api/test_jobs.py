@@ -146,6 +146,18 @@ async def test_a_cancel_after_the_end_changes_nothing(api, blip):
     assert api.bus.records(Topic.JOB_CONTROL) == []
 
 
+async def test_only_a_run_that_exists_can_be_cancelled(api, blip):
+    job_id = await api.new_job(blip)
+    url = f"/api/v1/jobs/{job_id}/cancel"
+    is_problem(await api.client.post(url, params={"run": "later"}), 404, "job_not_found")
+    assert not api.records.cancelled(job_id, "later")
+    mark = api.records.mark(job_id, "live")
+    assert mark is not None
+    api.records.put_mark(job_id, "later", mark)
+    assert (await api.client.post(url, params={"run": "later"})).json()["state"] == "queued"
+    assert api.records.cancelled(job_id, "later")
+
+
 async def test_a_cancel_without_a_broker_is_only_late(api, blip):
     job_id = await api.new_job(blip)
     api.bus.break_down()

@@ -7,12 +7,12 @@ import pytest
 from processor import delivery as module
 from processor.delivery import Delivery
 from processor.held import read
-from processor.receipts import FreeFlow, Receipts
+from processor.receipts import Receipts
 from schemas.errors import BrokerUnavailable, EngineCrashed, EngineFailed, EventInvalid, StoreUnavailable
 from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id
 from schemas.results import DiarizationCompleted, DiarizationFailed, DiarizationResult
 from schemas.topics import DEAD_LETTER_LIMIT, Layout
-from tests.support.worker import accept, finished, job_event, new_job, record_of
+from tests.support.worker import FreeFlow, accept, finished, job_event, new_job, record_of
 from turnstream.bus.base import Position, Record
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
@@ -254,6 +254,15 @@ async def test_a_large_result_travels_by_reference(broker: BrokerKind, inline: b
     completed = bench.events()[0].read(DIARIZATION_COMPLETED, DiarizationCompleted)
     assert (completed.result is not None) is inline
     assert completed.object.size == len(bench.store.get(completed.object.key))
+
+
+async def test_a_stored_result_that_does_not_read_back_is_told_by_reference():
+    bench = Bench()
+    bench.store.put(f"jobs/{bench.job.id}/runs/live/result.json", b'{"segments": null}')
+    await bench.end(None)
+    completed = bench.events()[0].read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    assert completed.result is None
+    assert completed.object.size == len(b'{"segments": null}')
 
 
 async def test_a_dead_letter_keeps_bytes_key_and_headers():
