@@ -1,7 +1,7 @@
 """What every bus promises, on the twin and on real brokers.
 
 The embedded broker is always among them; TURNSTREAM_TEST_KAFKA=host:port adds an Apache Kafka that is running there, and that
-loses all its topics. What needs a broker to go away runs on those that a test can take away.
+loses all its topics. What needs a broker to go away runs on one of its own.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
@@ -21,6 +21,7 @@ from schemas.errors import BrokerUnavailable, EventInvalid, LayoutMismatch
 from schemas.topics import Layout, Topic, TopicSpec
 from tests.support.brokers import EmbeddedBroker, forget_topics
 from tests.support.real import REAL_KAFKA
+from tests.support.real import Kafka as KafkaServer
 from turnstream.bus import Bus, Position, Record
 from turnstream.bus.kafka import KafkaBus
 from turnstream.bus.memory import MemoryBus
@@ -82,7 +83,7 @@ class Kafka:
         consumer.close()
 
     async def take_away(self) -> None:
-        pytest.skip("this broker is not ours to take away")
+        raise NotImplementedError  # it is not ours
 
     async def bring_back_empty(self) -> None:
         raise NotImplementedError
@@ -107,8 +108,27 @@ class Embedded(Kafka):
         await self._broker.start()
 
 
+class OwnKafka(Kafka):
+    def __init__(self, server: KafkaServer) -> None:
+        super().__init__(server.address, idempotent=True)
+        self._server = server
+
+    async def take_away(self) -> None:
+        self._server.kill()
+
+    async def bring_back_empty(self) -> None:
+        self._server.forget()
+        await asyncio.to_thread(self._server.start)
+
+
 KAFKA = os.environ.get(REAL_KAFKA)
-BROKERS = ["memory", "embedded"] + [pytest.param("kafka", marks=pytest.mark.real)] * bool(KAFKA)
+
+
+def brokers(real: str) -> list[Any]:
+    return ["memory", "embedded"] + [pytest.param(real, marks=pytest.mark.real)] * bool(KAFKA)
+
+
+on_brokers_that_go_away = pytest.mark.parametrize("world", brokers("own-kafka"), indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -118,13 +138,21 @@ def embedded_broker():
     broker.kill()
 
 
-@pytest.fixture(params=BROKERS)
+@pytest.fixture(scope="session")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(params=brokers("kafka"))
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     world: World
     if request.param == "memory":
         world = Memory()
     elif request.param == "embedded":
         world = Embedded(request.getfixturevalue("embedded_broker"))
+    elif request.param == "own-kafka":
+        world = OwnKafka(request.getfixturevalue("own_kafka"))
     else:
         world = Kafka(KAFKA or "", idempotent=True)
     await world.clean()
@@ -324,6 +352,7 @@ async def test_another_layout_is_refused_with_what_to_do(bus: Bus, partitions: i
     assert await bus.topic_id(Topic.JOBS) == before
 
 
+@on_brokers_that_go_away
 async def test_an_id_stays_until_the_topic_is_made_anew(world: World, bus: Bus) -> None:
     first = await bus.topic_id(Topic.JOBS)
     assert first
@@ -357,6 +386,7 @@ async def test_reach_of_an_unknown_topic_is_an_error(bus: Bus) -> None:
 # A broker that goes away
 
 
+@on_brokers_that_go_away
 async def test_every_call_fails_in_time_while_the_broker_is_away(world: World, bus: Bus) -> None:
     await bus.publish(Topic.JOBS, key=None, value=b"x")
     await world.take_away()
@@ -375,6 +405,22 @@ async def test_every_call_fails_in_time_while_the_broker_is_away(world: World, b
     assert (await asyncio.wait_for(bus.publish(Topic.JOBS, key=None, value=b"y"), SOON)).offset == 0
 
 
+async def test_reach_is_told_again_after_the_broker_was_away(world: World, bus: Bus) -> None:
+    group = f"workers-{uuid4()}"
+    await bus.publish(Topic.JOBS, key=None, value=b"x", partition=1)
+    await world.commit(group, Topic.JOBS, 1, 1)
+    assert (await bus.reach(Topic.JOBS, group))[1].committed == 1
+    await world.take_away()
+    with pytest.raises(BrokerUnavailable):
+        await bus.reach(Topic.JOBS, group)
+    await world.bring_back_empty()
+    await until_back(bus, [JOBS])
+    assert {reach.committed for reach in (await bus.reach(Topic.JOBS, group)).values()} == {None}
+    await world.commit(group, Topic.JOBS, 1, 0)
+    assert (await bus.reach(Topic.JOBS, group))[1].committed == 0
+
+
+@on_brokers_that_go_away
 async def test_closing_does_not_wait_for_a_broker_that_is_away(world: World, bus: Bus) -> None:
     await bus.publish(Topic.JOB_CONTROL, key=None, value=b"x")
     await world.take_away()
@@ -387,6 +433,7 @@ async def test_closing_does_not_wait_for_a_broker_that_is_away(world: World, bus
         await asyncio.wait_for(waiting, SOON)
 
 
+@on_brokers_that_go_away
 async def test_a_bus_starts_before_its_broker(world: World) -> None:
     await world.take_away()
     bus = world.bus()
@@ -401,6 +448,7 @@ async def test_a_bus_starts_before_its_broker(world: World) -> None:
     await bus.close()
 
 
+@on_brokers_that_go_away
 async def test_a_reader_outlives_its_broker(world: World, bus: Bus) -> None:
     for n in range(5):
         await bus.publish(Topic.JOB_CONTROL, key=None, value=b"old %d" % n)

@@ -161,8 +161,8 @@ class KafkaBus(Bus):
         return low, await asyncio.to_thread(self._committed, partitions, group)
 
     def _committed(self, partitions: list[TopicPartition], group: str) -> list[TopicPartition]:
-        # With a client of its own: librdkafka 2.16's administrative client does not find a group's coordinator again after
-        # the broker was restarted, and a request of that kind that timed out may abort the whole process later.
+        # With a client of its own: once the broker was restarted, librdkafka 2.16's administrative client does not find a
+        # group's coordinator again; and such requests, timed out, are suspected of having aborted a process later.
         consumer = Consumer(self._common | {"group.id": group, "enable.auto.commit": False, "log_level": 0})
         try:
             return consumer.committed(partitions, timeout=self._timeout)
