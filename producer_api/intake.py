@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from producer_api.problems import invalid
 from producer_api.publishing import Publisher
 from producer_api.threads import Threads
 from schemas.errors import AudioTooLong, InvalidRequest, StoreUnavailable, TurnstreamError, UnknownOperation
+from schemas.events import continued
 from schemas.jobs import LIVE_RUN, AudioInfo, DiarizeParams, Job, JobId, Lane, Operation
 from turnstream.records import Records
 from turnstream.settings import Settings
@@ -28,7 +28,6 @@ T = TypeVar("T")
 PARAM_FIELDS = tuple(DiarizeParams.model_fields)
 JOB_FIELDS = ("operation", "lane", *PARAM_FIELDS)
 _JOB_ID = TypeAdapter[str](JobId)
-TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def new_job_id() -> str:
@@ -70,17 +69,15 @@ class Intake:
         """
         self._watch.require_layout()
         upload = await read_form(request, known, self._settings, self._threads)
-        traceparent = request.headers.get("traceparent", "")
-        return await self._shielded(
-            self._accept(upload, job_id, owner, traceparent if TRACEPARENT.fullmatch(traceparent) else None)
-        )
+        traceparent = continued(request.headers.get("traceparent", ""))
+        return await self._shielded(self._accept(upload, job_id, owner, traceparent))
 
     async def close(self, seconds: float) -> None:
         """Let what is being accepted come to its end."""
         if self._open:
             await asyncio.wait(self._open, timeout=seconds)
 
-    async def _accept(self, upload: Upload, job_id: str, owner: str, traceparent: str | None) -> Job:
+    async def _accept(self, upload: Upload, job_id: str, owner: str, traceparent: str) -> Job:
         try:
             operation, lane, params = read_fields(upload.fields)
             probe = await self._prober.probe(upload.path)
@@ -121,7 +118,7 @@ class Intake:
         with upload.path.open("rb") as audio:
             self._records.create(job, audio)
 
-    async def _publish(self, job: Job, traceparent: str | None) -> None:
+    async def _publish(self, job: Job, traceparent: str) -> None:
         topic_id = self._watch.topic_id
         await self._publisher.publish(job, LIVE_RUN, topic_id, traceparent)
         if (

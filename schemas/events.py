@@ -33,10 +33,10 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-def _traceparent(raw: bytes | None) -> str:
-    """What the record says, if it is a trace context: else a new one begins, as W3C has it."""
-    text = (raw or b"").decode("ascii", "replace")
-    return text if re.fullmatch("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", text) else new_traceparent()
+def continued(traceparent: str) -> str:
+    """What a caller or a record says, if it is a trace context: else a new one begins, as W3C has it."""
+    fits = re.fullmatch("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", traceparent)
+    return traceparent if fits else new_traceparent()
 
 
 def event_id(job_id: str, run: str) -> str:
@@ -97,7 +97,8 @@ class Event(Value):
             text = {name: raw[f"ce_{name}"].decode() for name in (*_ATTRIBUTES, "specversion") if f"ce_{name}" in raw}
             if text.pop("specversion", None) != SPEC_VERSION:
                 raise EventInvalid(f"the record is not a CloudEvent of version {SPEC_VERSION}")
-            return cls.model_validate(text | {"traceparent": _traceparent(raw.get("traceparent")), "data": value})
+            traceparent = continued((raw.get("traceparent") or b"").decode("ascii", "replace"))
+            return cls.model_validate(text | {"traceparent": traceparent, "data": value})
         except (ValidationError, UnicodeDecodeError, AttributeError) as error:
             raise EventInvalid(f"the record's headers are not those of a CloudEvent: {_brief(error)}") from error
 
