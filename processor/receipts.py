@@ -21,14 +21,6 @@ class Flow(Protocol):
     def resume(self, partition: int) -> None: ...
 
 
-class FreeFlow:
-    """A source that cannot be paused."""
-
-    def pause(self, partition: int) -> None: ...
-
-    def resume(self, partition: int) -> None: ...
-
-
 class _Partition:
     def __init__(self) -> None:
         self.acks = Acks()

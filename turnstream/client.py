@@ -120,11 +120,8 @@ class Client:
 
     def result(self, job_id: str, *, run: str | None = None) -> DiarizationResult:
         """Raises ResultNotReady, JobCancelled, or the error the job failed with."""
-        return self._read(self._result(job_id, "json", run), DiarizationResult)
-
-    def result_as(self, job_id: str, format_: str, *, run: str | None = None) -> str:
-        """The result as the service writes it: `json` or `rttm`."""
-        return self._result(job_id, format_, run).text
+        query = {"run": run} if run else {}
+        return self._read(self._get(f"/api/v1/jobs/{job_id}/result", **query), DiarizationResult)
 
     def cancel(self, job_id: str) -> JobView:
         return self._read(self._call(lambda: self._http.post(f"/api/v1/jobs/{job_id}/cancel")), JobView)
@@ -135,9 +132,6 @@ class Client:
             return self._http.get("/readyz", timeout=5.0).status_code == 200
         except httpx.TransportError:
             return False
-
-    def _result(self, job_id: str, format_: str, run: str | None) -> httpx.Response:
-        return self._get(f"/api/v1/jobs/{job_id}/result", format=format_, **({"run": run} if run else {}))
 
     def _get(self, path: str, **query: str) -> httpx.Response:
         return self._call(lambda: self._http.get(path, params=query), repeatable=True)

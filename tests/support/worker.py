@@ -57,6 +57,14 @@ def finished(id: tuple[str, str], segments: int = 1) -> Finished:
     )
 
 
+class FreeFlow:
+    """A source that cannot be paused."""
+
+    def pause(self, partition: int) -> None: ...
+
+    def resume(self, partition: int) -> None: ...
+
+
 class ToldEngine:
     """Holds what is opened until the test says how it ends."""
 
