@@ -1,7 +1,5 @@
 """The parts of the API's description that its code does not say by itself: the forms, the examples, the keys."""
 
-import json
-import sys
 from typing import Any
 
 from fastapi import FastAPI
@@ -107,16 +105,3 @@ def complete(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi
-
-
-def main() -> None:
-    """`python -m producer_api.openapi > docs/openapi.json`: the document as it is committed."""
-    from producer_api.app import create_app
-    from turnstream.settings import Settings
-
-    app = create_app(Settings.model_construct())
-    sys.stdout.write(json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    main()

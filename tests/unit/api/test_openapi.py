@@ -17,7 +17,7 @@ async def document(api) -> dict:
 
 
 async def test_the_committed_description_is_the_one_that_is_served(document):
-    assert json.loads(COMMITTED.read_text()) == document, "run: python -m producer_api.openapi > docs/openapi.json"
+    assert json.loads(COMMITTED.read_text()) == document, "run: python -m producer_api.describe > docs/openapi.json"
 
 
 async def test_every_reference_leads_somewhere(document):
