@@ -24,6 +24,8 @@ from turnstream.timeline import to_svg
 OUTPUT = Path("demo-output")
 READY_LIMIT = 180.0
 """Seconds the stack may take to start: a cold disk reads a gigabyte of libraries."""
+MB, FAST = 1_000_000, 100e6 / 8
+"""Bytes, and bytes a second."""
 OWN_STACK = {"KAFKA_BOOTSTRAP_SERVERS": "", "BROKER": "embedded", "OBJECT_STORE": "filesystem", "HOST": "127.0.0.1"}
 """Whatever the environment or .env say, the demo touches no stack but its own."""
 
@@ -64,8 +66,13 @@ def prepare_weights(settings: Settings, status: Status) -> None:
     """Fetch the model here, where its progress is seen; the engine finds it in the cache."""
     from turnstream import weights
 
+    def say(line: str) -> None:
+        status.console.print(f"weights: {line}", style="dim")
+
     if settings.engine == "pyannote":
-        weights.resolve(settings, progress=lambda line: status.console.print(f"weights: {line}", style="dim"))
+        if size := weights.download_size(settings):
+            say(f"{size / MB:.0f} MB will be downloaded (some {max(1, round(size / FAST))} s at 100 Mbit/s)")
+        weights.resolve(settings, progress=say)
 
 
 def log_file(target: Path) -> Path:

