@@ -221,9 +221,8 @@ def test_networks_answer_to_the_last_bit_whatever_shares_the_pass(model: Diariza
     np.testing.assert_array_equal(alone, shared)
     masks = model.embedder.masks(alone)
     vector = model.embedder([windows[9]], [masks])[0]
-    silence = np.zeros_like(masks)
-    beside = model.embedder([others[0], others[1], windows[9]], [silence, masks, masks])[2]
-    np.testing.assert_array_equal(vector, beside)
+    second = model.embedder([others[1], windows[9]], [masks[::-1].copy(), masks])[1]
+    np.testing.assert_array_equal(vector, second)
 
 
 def test_a_pipeline_of_the_shape_of_3_1(found: Weights, tmp_path: Path):

@@ -28,7 +28,7 @@ class Stage(StrEnum):
 
 
 # What a window costs in the one network and in the other, for telling progress only.
-_SEGMENTATION_COST, _EMBEDDING_COST = 1, 6
+_SEGMENTATION_COST, _EMBEDDING_COST = 1, 9
 _BEFORE_CLUSTERING = 0.99
 
 
