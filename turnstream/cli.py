@@ -52,4 +52,5 @@ def one_line(error: TurnstreamError | ValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
     setting = name.upper() if error.title == "Settings" else name
-    return f"{setting}: {first['msg']}" if setting else str(first["msg"])
+    says = str(first["msg"]).removeprefix("Value error, ")
+    return f"{setting}: {says}" if setting else says

@@ -59,7 +59,7 @@ class Client:
         self._tries = tries
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"x-api-key": key} if key else {},
+            headers={b"x-api-key": key.encode()} if key else {},
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
         )

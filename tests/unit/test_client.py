@@ -104,6 +104,12 @@ def test_an_answer_that_is_no_problem_document_says_where_it_came_from(body: str
         client.job("x")
 
 
+def test_a_key_of_any_letters_is_sent_as_the_service_compares_it():
+    client, calls = serve(job(), key="schlüssel")
+    client.job(JOB["id"])
+    assert (b"x-api-key", "schlüssel".encode()) in calls[0].headers.raw
+
+
 def test_an_answer_that_is_no_job_is_an_error_too():
     client, _ = serve(httpx.Response(200, json={"hello": "world"}))
     with pytest.raises(InternalError, match="does not answer as Turnstream does"):
