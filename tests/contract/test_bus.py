@@ -120,6 +120,10 @@ class OwnKafka(Kafka):
         self._server.forget()
         await asyncio.to_thread(self._server.start)
 
+    async def clean(self) -> None:  # the last test may have left it away
+        await self.take_away()
+        await self.bring_back_empty()
+
 
 KAFKA = os.environ.get(REAL_KAFKA)
 
@@ -405,6 +409,7 @@ async def test_every_call_fails_in_time_while_the_broker_is_away(world: World, b
     assert (await asyncio.wait_for(bus.publish(Topic.JOBS, key=None, value=b"y"), SOON)).offset == 0
 
 
+@on_brokers_that_go_away
 async def test_reach_is_told_again_after_the_broker_was_away(world: World, bus: Bus) -> None:
     group = f"workers-{uuid4()}"
     await bus.publish(Topic.JOBS, key=None, value=b"x", partition=1)

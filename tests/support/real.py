@@ -32,7 +32,9 @@ from turnstream.weights.cache import built
 
 REAL_KAFKA = "TURNSTREAM_TEST_KAFKA"
 """The variable that names a real broker: `host:port`."""
-REASON = "needs Apache Kafka and MinIO: `make test-real` starts them where a JDK (17 or newer), Maven and Go are installed"
+REASON = (
+    "needs Apache Kafka and MinIO: `make test-real` starts them where a JDK (17 or newer), Maven and Go are installed"
+)
 """Why a test of the real servers is skipped."""
 HOST = "127.0.0.1"
 CACHE = Path(user_cache_dir("turnstream")) / "test-servers"
@@ -56,6 +58,12 @@ class Server(ABC):
     @property
     def address(self) -> str:
         return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the program, and of its process group."""
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process.pid
 
     @property
     def home(self) -> Path:
@@ -161,6 +169,10 @@ appender.out.layout.pattern=%d %p %c{1}: %m%n
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._controller_port = free_port()
+
+    def forget(self) -> None:
+        """While it is down: all it has kept is gone."""
+        shutil.rmtree(self.folder / "data")
 
     def _content(self) -> str:
         return self.POM.read_text() + self.COPY + self.LOGGING + java_version()  # the archive is good for one Java only
