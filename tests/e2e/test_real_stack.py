@@ -12,10 +12,9 @@ from schemas.errors import EngineOutOfMemory
 from schemas.jobs import JobState
 from schemas.topics import Topic
 from tests.support import recordings
-from tests.support.brokers import forget_topics
-from tests.support.real import REAL_KAFKA, REASON
+from tests.support.real import REAL_KAFKA, REASON, Kafka, Minio, Server
 from tests.support.stack import Stack, running_stack
-from tests.support.stores import REAL_MINIO, keys, real_minio_store
+from tests.support.stores import REAL_MINIO, keys, minio_store
 from tests.support.waiting import until
 from turnstream import bus as buses
 from turnstream.records import Records
@@ -32,30 +31,39 @@ GROUP = "turnstream-e2e"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    kafka, (minio, access_key, secret_key) = os.environ[REAL_KAFKA], os.environ[REAL_MINIO].split(",")
-    forget_topics(kafka)
-    env = {
-        "BROKER": "kafka",
-        "KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "CONSUMER_GROUP": GROUP,
-        "OBJECT_STORE": "minio",
-        "MINIO_ENDPOINT": minio,
-        "MINIO_ACCESS_KEY": access_key,
-        "MINIO_SECRET_KEY": secret_key,
-        "MINIO_BUCKET": BUCKET,
-        "ENGINE": "scripted",
-    }
-    with running_stack(tmp_path_factory.mktemp("stack"), **env) as stack:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """One of our own, to be killed."""
+    with Kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
+    with Minio(tmp_path_factory.mktemp("minio")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka, minio: Minio) -> Iterator[Stack]:
+    with running_stack(
+        tmp_path_factory.mktemp("stack"),
+        BROKER="kafka",
+        KAFKA_BOOTSTRAP_SERVERS=kafka.address,
+        CONSUMER_GROUP=GROUP,
+        OBJECT_STORE="minio",
+        MINIO_ENDPOINT=minio.address,
+        MINIO_ACCESS_KEY=minio.KEYS[0],
+        MINIO_SECRET_KEY=minio.KEYS[1],
+        MINIO_BUCKET=BUCKET,
+        ENGINE="scripted",
+    ) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
-def records() -> Iterator[Records]:
-    store = real_minio_store(BUCKET)
+def records(minio: Minio) -> Iterator[Records]:
+    store = minio_store(minio.address, minio.KEYS, bucket=BUCKET)
     yield Records(store)
-    for info in list(store.list("")):
-        store.delete(info.key)
     store.close()
 
 
@@ -110,13 +118,34 @@ def test_a_job_that_fails_says_why_and_is_set_aside(stack: Stack, records: Recor
 
 
 @pytest.mark.parametrize("victim", ["engine", "api", "worker"])
-def test_a_job_outlives_the_kill_of(victim: str, stack: Stack, records: Records, tmp_path: Path):
-    job = submit(stack, tmp_path, "sleep-4.wav")
-    until(lambda: state(stack, job) is JobState.RUNNING, 60)
+def test_a_job_outlives_the_kill_of_a_process(victim: str, stack: Stack, records: Records, tmp_path: Path):
+    job = submit_running(stack, tmp_path)
     pid = stack.pids[victim]
     os.kill(pid, signal.SIGKILL)
-
     until(lambda: victim in stack.pids and stack.pids[victim] != pid, 60)
+    ends_well(job, stack, records)
+
+
+@pytest.mark.parametrize("victim", ["kafka", "minio"])
+def test_a_job_outlives_the_kill_of_a_server(
+    victim: str, stack: Stack, records: Records, tmp_path: Path, request: pytest.FixtureRequest
+):
+    server: Server = request.getfixturevalue(victim)
+    job = submit_running(stack, tmp_path)
+    server.kill()
+    with stack.client() as client:
+        until(lambda: not client.ready(), 30)
+    server.start()
+    ends_well(job, stack, records)
+
+
+def submit_running(stack: Stack, folder: Path) -> str:
+    job = submit(stack, folder, "sleep-4.wav")
+    until(lambda: state(stack, job) is JobState.RUNNING, 60)
+    return job
+
+
+def ends_well(job: str, stack: Stack, records: Records) -> None:
     with stack.client() as client:
         until(client.ready, 60)
         *_, last = client.wait(job, timeout=100)

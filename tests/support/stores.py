@@ -80,13 +80,13 @@ def minio_store(
     )
 
 
-def real_minio_store(bucket: str = "turnstream-contract") -> MinioStore | None:
+def real_minio_store() -> MinioStore | None:
     """A store on the real server that the environment names."""
     value = os.environ.get(REAL_MINIO)
     if not value:
         return None
     endpoint, access_key, secret_key = value.split(",")
-    return minio_store(endpoint, (access_key, secret_key), bucket=bucket)
+    return minio_store(endpoint, (access_key, secret_key), bucket="turnstream-contract")
 
 
 @contextmanager
