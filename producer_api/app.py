@@ -52,8 +52,10 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
-    for router in (diarize.router, jobs.router, health.router):
+    routers = (diarize.router, jobs.router, health.router)
+    for router in routers:
         app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     complete(app)
     # The last one added is the first to see a call.
     app.add_middleware(AuthMiddleware, settings=settings)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import (
@@ -100,8 +101,16 @@ def understood(error: Exception) -> TurnstreamError:
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    headers = error.headers if isinstance(error, HTTPException) else None  # such as Allow
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if "Allow" in headers:
+        headers["Allow"] = _allowed(request) or headers["Allow"]
     return problem(understood(error), request.url.path, headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route at this address; Starlette names those of the first only."""
+    routes = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 
 class ProblemMiddleware:
