@@ -120,9 +120,10 @@ class OwnKafka(Kafka):
         self._server.forget()
         await asyncio.to_thread(self._server.start)
 
-    async def clean(self) -> None:  # the last test may have left it away
-        await self.take_away()
-        await self.bring_back_empty()
+    async def clean(self) -> None:
+        if not self._server.running:  # the last test left it away
+            await asyncio.to_thread(self._server.start)
+        await super().clean()
 
 
 KAFKA = os.environ.get(REAL_KAFKA)

@@ -66,6 +66,10 @@ class Server(ABC):
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
     def home(self) -> Path:
         """Another one for each content, so that an old one never has to be brought up to date."""
         return CACHE / f"{self.name}-{hashlib.sha256(self._content().encode()).hexdigest()[:12]}"
