@@ -53,7 +53,11 @@ class Waveform:
 
 
 def decode(
-    file: BinaryIO, spool_dir: Path, memory_budget: int, max_seconds: float, cancelled: Callable[[], bool] = lambda: False
+    file: BinaryIO,
+    spool_dir: Path,
+    memory_budget: int,
+    max_seconds: float,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Waveform:
     """Decode a recording from the start of `file`; beyond `memory_budget` bytes the samples go to a spool file in `spool_dir`.
 
