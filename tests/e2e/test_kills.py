@@ -23,8 +23,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Two minutes: long enough to be met in the middle."""
-    return recordings.sample_repeated(4, tmp_path_factory.mktemp("audio")).read_bytes()
+    """A minute: long enough to be met in the middle."""
+    return recordings.sample_repeated(2, tmp_path_factory.mktemp("audio")).read_bytes()
 
 
 def ask(stack: Stack, path: str) -> httpx.Response | None:
