@@ -74,7 +74,7 @@ def test_the_turns_are_those_of_stock_pyannote_and_der_is_that_of_the_model(api:
     assert der == pytest.approx(0.052, abs=0.001)
 
 
-@pytest.mark.parametrize("kind", recordings.KINDS)
+@pytest.mark.parametrize("kind", ["wav", "mp3", "m4a", "flac", "ogg", "webm", "webm-streamed", "mp4", "mp4-video"])
 def test_each_container_gives_a_result(api: httpx.Client, tmp_path: Path, kind: str):
     path = recordings.sample_as(kind, tmp_path)
     answer = api.post("/api/v1/diarize/file", files={"audio": (path.name, path.read_bytes())})
