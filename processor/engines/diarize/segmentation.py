@@ -1,6 +1,7 @@
 """The first network: who of a window's few speakers is active in each of its frames."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,17 @@ class Segmenter:
     def __call__(self, windows: Sequence[Samples]) -> npt.NDArray[np.float32]:
         """Activity, 0 or 1, as an array of shape (windows, frames, speakers), of WINDOWS_A_PASS windows at most."""
         waveforms = torch.from_numpy(batch(windows, WINDOWS_A_PASS, self.size)).to(self._inference.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread():
             activity = self._inference.conversion(self._network(waveforms))
         return activity.cpu().numpy()[: len(windows)]
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """On a CPU this network is a chain of a thousand small steps: threads would wait for each other more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
