@@ -22,7 +22,7 @@ from schemas.errors import (
     StoreUnavailable,
     TurnstreamError,
 )
-from schemas.topics import Layout
+from schemas.topics import Layout, Topic
 from turnstream import bus, object_store, run_dir
 from turnstream.bus.embedded import broker_command
 from turnstream.child import Child, Say, described
@@ -209,6 +209,7 @@ async def up(settings: Settings, say: Say) -> None:
     def ready() -> None:
         say("stack", f"ready: {stack.url} (reference: {stack.url}/docs). Ctrl-C stops it. In another terminal:")
         say("stack", f"    turnstream submit FILE{'' if stack.settings.port == 8000 else f' --url {stack.url}'}")
+        say("stack", f"events: {Topic.DIARIZATION_RESULTS} on the broker at {stack.settings.kafka_bootstrap_servers}")
 
     say("stack", "starting broker, API and worker ...")
     await stack.run(ready)
