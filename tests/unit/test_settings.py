@@ -1,5 +1,8 @@
 """Settings: names of the environment, each documented, contradictions refused."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -29,8 +32,11 @@ def test_the_names_of_the_seed_system(monkeypatch):
 
 
 def test_a_file_serves_too(tmp_path):
+    """In a process of its own: the tests themselves read no file."""
     (tmp_path / ".env").write_text("PORT=8123\nUNKNOWN=1\n")
-    assert Settings().port == 8123
+    program = "from turnstream.settings import Settings; print(Settings().port)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"8123\n"
 
 
 def test_several_keys_are_separated_by_commas(monkeypatch):
