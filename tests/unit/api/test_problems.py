@@ -15,8 +15,9 @@ async def test_an_unknown_address(api):
 async def test_a_method_that_is_not_taken(api):
     response = await api.client.put("/api/v1/jobs")
     is_problem(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "GET, POST"
-    assert (await api.client.put("/docs")).headers["allow"] == "GET, HEAD"
+    assert set(response.headers["allow"].split(", ")) == {"GET", "POST"}
+    # Starlette keeps methods in a set: their order is another in each process.
+    assert set((await api.client.put("/docs")).headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "after=../../x"])
