@@ -1,6 +1,5 @@
 """`turnstream demo`: one recording all the way through a stack of its own, with the figures."""
 
-import importlib.util
 import tempfile
 import time
 from pathlib import Path
@@ -11,12 +10,13 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from schemas.errors import ExtraMissing, FileUnusable
+from schemas.errors import FileUnusable
 from schemas.formats import to_json, to_rttm
 from schemas.jobs import DiarizeParams
 from schemas.results import DiarizationResult, Segment
 from turnstream.background import Background
 from turnstream.client import Client
+from turnstream.sample import sample
 from turnstream.settings import Settings
 from turnstream.submit import first_key, follow, show, write
 from turnstream.timeline import to_svg
@@ -80,14 +80,6 @@ def log_file(target: Path) -> Path:
     path = target.with_suffix(".log")
     write(path, "")
     return path
-
-
-def sample(name: str) -> Path:
-    """A file of pyannote.audio's sample, found without importing it: that would decode the recording by another way."""
-    spec = importlib.util.find_spec("pyannote.audio")
-    if spec is None or spec.origin is None:
-        raise ExtraMissing("`turnstream demo` wants the extra 'local': pip install 'turnstream[local]'")
-    return Path(spec.origin).parent / "sample" / name
 
 
 def save(result: DiarizationResult, title: str, target: Path) -> list[Path]:

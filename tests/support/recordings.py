@@ -3,7 +3,6 @@
 The same arguments give the same bytes. Waveforms are float32 in -1..1, of shape (samples,) or (channels, samples).
 """
 
-import importlib.util
 import struct
 import wave
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from turnstream.sample import sample
+
 SAMPLE_RATE = 16_000
 
 
@@ -21,18 +22,11 @@ SAMPLE_RATE = 16_000
 
 
 def sample_wav() -> Path:
-    return _sample("sample.wav")
+    return sample("sample.wav")
 
 
 def sample_rttm() -> Path:
-    return _sample("sample.rttm")
-
-
-def _sample(name: str) -> Path:
-    # Found without importing pyannote.audio: its `sample` module decodes the file at import.
-    spec = importlib.util.find_spec("pyannote.audio")
-    assert spec is not None and spec.origin is not None, "pyannote.audio is not installed"
-    return Path(spec.origin).parent / "sample" / name
+    return sample("sample.rttm")
 
 
 def sample_waveform(seconds: float | None = None) -> np.ndarray:

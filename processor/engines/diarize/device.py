@@ -2,9 +2,7 @@
 
 import logging
 import wave
-from importlib.util import find_spec
 from itertools import zip_longest
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from processor.engines.diarize.clustering import Turn, Turns
 from processor.engines.diarize.windows import Samples
 from schemas.errors import ModelLoadFailed
+from turnstream.sample import sample
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +66,7 @@ def agree(ours: list[Turn], theirs: list[Turn]) -> bool:
 
 
 def sample_recording() -> Samples:
-    """The 30 seconds that ship with pyannote.audio. Read beside its module: importing that would decode with FFmpeg."""
-    spec = find_spec("pyannote.audio")
-    if spec is None or spec.origin is None:
-        raise ModelLoadFailed("pyannote.audio is not installed")
-    with wave.open(str(Path(spec.origin).parent / "sample" / "sample.wav")) as file:
+    """The 30 seconds that ship with pyannote.audio, as samples."""
+    with wave.open(str(sample("sample.wav"))) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
     return samples.astype(np.float32) / np.float32(32768)
