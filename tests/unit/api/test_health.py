@@ -45,6 +45,7 @@ async def test_it_starts_without_a_store_and_becomes_ready(start):
     store = MemoryStore()
     store.break_down()
     async with start(store=store, ready=False) as api:
+        await until(lambda: api.service.watch.problem and api.service.watch.problem.code == "store_unavailable")
         is_problem(await api.client.get("/readyz"), 503, "store_unavailable")
         store.mend()
         await until(lambda: api.service.watch.problem is None)
