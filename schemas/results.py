@@ -28,6 +28,16 @@ class Timings(Value):
     total: float = Field(description="from opening to the end: what `performance` says")
 
 
+class TranscriptionTimings(Value):
+    """Where the time of a transcription went, in seconds."""
+
+    queue: float = Field(description="from the acceptance of the job to its opening")
+    decode: float
+    load: float = Field(description="waiting for the model to be loaded")
+    transcription: float
+    total: float = Field(description="from opening to the end: what `performance` says")
+
+
 class AnalysedAudio(Value):
     duration: float = Field(description="seconds that were decoded")
     sha256: str
@@ -57,6 +67,73 @@ class DiarizationResult(Value):
     warnings: list[str] = Field(default_factory=list, description="stable codes")
     audio: AnalysedAudio
     model: ModelInfo
+
+
+class Word(Value):
+    """One spoken word."""
+
+    word: str
+    start: float
+    end: float
+    probability: float = Field(ge=0, le=1)
+
+
+class SpokenSegment(Value):
+    """What was said in one stretch, a sentence or so."""
+
+    start: float
+    end: float
+    text: str
+    words: list[Word] = Field(default_factory=list)
+
+
+class TranscriptionResult(Value):
+    """What was said, by whomever."""
+
+    job_id: JobId
+    run: RunName
+    language: str = Field(description="ISO 639-1, as asked for or as detected")
+    language_probability: float = Field(ge=0, le=1)
+    text: str
+    segments: list[SpokenSegment]
+    performance: float = Field(description="seconds of processing")
+    timings: TranscriptionTimings
+    warnings: list[str] = Field(default_factory=list, description="stable codes")
+    audio: AnalysedAudio
+    model: ModelInfo
+
+
+class SpeakerWord(Word):
+    speaker: str | None = Field(description="null where nobody's turn is near")
+
+
+class SpeakerSegment(Value):
+    """What one speaker said in one stretch; a segment ends where the speaker changes."""
+
+    speaker: str | None
+    start: float
+    end: float
+    text: str
+    words: list[SpeakerWord]
+
+
+class TranscriptResult(Value):
+    """Who said what: a transcription whose words know their speakers, and the turns that told so."""
+
+    job_id: JobId
+    run: RunName
+    language: str
+    language_probability: float = Field(ge=0, le=1)
+    text: str
+    segments: list[SpeakerSegment]
+    turns: list[Segment] = Field(description="who spoke when; turns may overlap")
+    num_speakers: int
+    speakers: list[str]
+    performance: float = Field(description="seconds of processing, of both stages")
+    timings: dict[str, Timings | TranscriptionTimings] = Field(description="by stage")
+    warnings: list[str] = Field(default_factory=list, description="stable codes")
+    audio: AnalysedAudio
+    models: dict[str, ModelInfo] = Field(description="by stage")
 
 
 class ObjectRef(Value):
