@@ -18,8 +18,6 @@ from schemas.errors import EventInvalid, EventVersionUnknown
 JOB_REQUESTED = "turnstream.job.requested.v1"
 JOB_PROGRESSED = "turnstream.job.progressed.v1"
 CANCEL_REQUESTED = "turnstream.job.cancel-requested.v1"
-DIARIZATION_COMPLETED = "turnstream.diarization.completed.v1"
-DIARIZATION_FAILED = "turnstream.diarization.failed.v1"
 
 CONTENT_TYPE = "application/json"
 SPEC_VERSION = "1.0"

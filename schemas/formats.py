@@ -1,8 +1,16 @@
 """A result in the formats other tools read, made when it is asked for."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from schemas.results import DiarizationResult
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    media_type: str
+    write: Callable[[Any], str | bytes]
 
 
 def to_json(result: DiarizationResult) -> str:
@@ -21,8 +29,8 @@ def to_rttm(result: DiarizationResult) -> str:
     )
 
 
-FORMATS: dict[str, tuple[str, Callable[[DiarizationResult], str]]] = {
-    "json": ("application/json", to_json),
-    "rttm": ("text/x-rttm", to_rttm),
-}
-"""Name in `?format=` -> media type in Accept, and the writer."""
+DIARIZATION_FORMATS = {"json": Format("application/json", to_json), "rttm": Format("text/x-rttm", to_rttm)}
+TRANSCRIPTION_FORMATS = {"json": Format("application/json", to_json)}
+TRANSCRIPT_FORMATS = {"json": Format("application/json", to_json)}
+"""By the name in `?format=`."""
+FORMATS = {name: (known.media_type, known.write) for name, known in DIARIZATION_FORMATS.items()}

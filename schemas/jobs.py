@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
 
 from schemas.base import Form, Value
 from schemas.errors import ErrorInfo
@@ -16,12 +16,13 @@ JobId = Annotated[
 RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """The name of one computation of a job; the first is LIVE_RUN, a replay brings its own."""
 
+OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Params = dict[str, JsonValue]
+"""The parameters of a job, as the operation's own model writes them."""
+
 LIVE_RUN = "live"
+DEFAULT_OPERATION = "diarize"
 MAX_SPEAKERS = 100
-
-
-class Operation(StrEnum):
-    DIARIZE = "diarize"
 
 
 class Lane(StrEnum):
@@ -51,6 +52,16 @@ class DiarizeParams(Form):
         return self
 
 
+class TranscribeParams(Form):
+    """What a caller may say about the speech in a recording."""
+
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1; detected where absent")
+
+
+class TranscriptParams(TranscribeParams, DiarizeParams):
+    """Who said what: all that may be said of the speakers and of the speech."""
+
+
 class AudioInfo(Value):
     """The uploaded recording as it came."""
 
@@ -65,12 +76,12 @@ class Job(Value):
     """A job as it was accepted: `jobs/<id>/job.json`. It never changes; its state is derived from the objects beside it."""
 
     id: JobId
-    operation: Operation = Operation.DIARIZE
+    operation: OperationName = DEFAULT_OPERATION
     lane: Lane = Lane.INTERACTIVE
-    params: DiarizeParams = DiarizeParams()
+    params: Params = Field(default_factory=dict)
     owner: str = Field(description="the id of the API key that submitted it")
     created_at: AwareDatetime
-    audio: AudioInfo
+    audio: AudioInfo | None = Field(default=None, description="null where the operation takes no recording")
 
 
 class JobRequested(Value):
@@ -78,12 +89,12 @@ class JobRequested(Value):
 
     job_id: JobId
     run: RunName = LIVE_RUN
-    operation: Operation
+    operation: OperationName
     lane: Lane
-    params: DiarizeParams
+    params: Params
     owner: str
     created_at: AwareDatetime
-    audio: AudioInfo
+    audio: AudioInfo | None = None
 
 
 class JobState(StrEnum):
@@ -101,7 +112,7 @@ class JobState(StrEnum):
 class Progress(Value):
     """How far a running job is: a hint, from `job-progress`."""
 
-    stage: str = Field(description="decode, load, segmentation, embedding, clustering")
+    stage: str = Field(description="decode, load, segmentation, embedding, clustering, transcription")
     fraction: float = Field(ge=0, le=1, description="of the whole job")
     eta: float | None = Field(default=None, description="seconds left, estimated")
 
@@ -126,13 +137,17 @@ class JobView(Value):
     """A job as a caller sees it."""
 
     id: JobId
-    operation: Operation
+    operation: OperationName
     state: JobState
     lane: Lane
-    params: DiarizeParams
+    params: Params
     created_at: AwareDatetime
-    audio: AudioInfo
+    audio: AudioInfo | None = None
     progress: Progress | None = None
+    ahead: int | None = Field(
+        default=None,
+        description="of a queued job: how many events lie before it in its partition; it may be served before some of them",
+    )
     error: ErrorInfo | None = None
 
 

@@ -1,5 +1,7 @@
 """What an operation found. Times are seconds from the start of the recording."""
 
+from typing import Generic, TypeVar
+
 from pydantic import Field
 
 from schemas.base import Value
@@ -144,18 +146,26 @@ class ObjectRef(Value):
     size: int
 
 
-class DiarizationCompleted(Value):
-    """The completed event on `diarization-results`: the result inline, or a reference to its object."""
+Result = TypeVar("Result", bound=Value)
+
+
+class RunCompleted(Value, Generic[Result]):
+    """The completed event on an operation's result topic: the result inline, or a reference to its object."""
 
     job_id: JobId
     run: RunName
     object: ObjectRef
-    result: DiarizationResult | None = Field(default=None, description="null where it is larger than an event may be")
+    result: Result | None = Field(default=None, description="null where it is larger than an event may be")
 
 
-class DiarizationFailed(Value):
-    """The failed event on `diarization-results`; a cancelled run ends with the code `job_cancelled`."""
+class RunFailed(Value):
+    """The failed event on an operation's result topic; a cancelled run ends with the code `job_cancelled`."""
 
     job_id: JobId
     run: RunName
     error: ErrorInfo
+
+
+DiarizationCompleted = RunCompleted[DiarizationResult]
+TranscriptionCompleted = RunCompleted[TranscriptionResult]
+TranscriptCompleted = RunCompleted[TranscriptResult]

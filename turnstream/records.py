@@ -7,7 +7,8 @@
     pending/<id>/<run>                                   the mark of a run that has not ended
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
     leases/<name>                                        who does what only one process should do
-    layout.json                                          how topics are laid out
+    layout/<n>.json                                      how topics are laid out; the last one is in force
+    jobs/<id>/runs/<run>/stages/<name>.json              what a stage of a run found, until the run has its end
 
 Every call blocks: on an event loop use it through a thread. Each may raise StoreUnavailable.
 """
@@ -15,7 +16,7 @@ Every call blocks: on an event loop use it through a thread. Each may raise Stor
 import hashlib
 import logging
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,9 +24,9 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, RootModel, ValidationError
 
 from schemas.base import Value
 from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
@@ -64,6 +65,10 @@ class Attempts(Value):
     count: int = 0
 
 
+class StageFields(RootModel[dict[str, Any]]):
+    """The fields of a result that is not the run's own."""
+
+
 class Lease(Value):
     holder: str
     until: AwareDatetime
@@ -93,6 +98,10 @@ def _run_key(job_id: str, run: str, name: str) -> str:
     return f"jobs/{job_id}/runs/{run}/{name}.json"
 
 
+def _stage_key(job_id: str, run: str, name: str) -> str:
+    return f"jobs/{job_id}/runs/{run}/stages/{name}.json"
+
+
 def _mark_key(job_id: str, run: str) -> str:
     return f"pending/{job_id}/{run}"
 
@@ -107,10 +116,11 @@ class Records:
 
     # The job
 
-    def create(self, job: Job, audio: BinaryIO) -> None:
+    def create(self, job: Job, audio: BinaryIO | None) -> None:
         """Store an accepted job and its recording. The mark comes first: whatever is interrupted here, the sweep finds it."""
         self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
-        self.store.put_stream(f"{_job_prefix(job.id)}audio", audio, size=job.audio.size)
+        if audio is not None and job.audio is not None:
+            self.store.put_stream(f"{_job_prefix(job.id)}audio", audio, size=job.audio.size)
         self._put(f"{_job_prefix(job.id)}job.json", job)
         self.store.put(_index_key(job), b"")
 
@@ -224,6 +234,22 @@ class Records:
     def put_attempts(self, job_id: str, run: str, count: int) -> None:
         self._put(_run_key(job_id, run, "attempts"), Attempts(count=count))
 
+    # Stages
+
+    def stage(self, job_id: str, run: str, name: str) -> dict[str, Any] | None:
+        """What a stage of a run found, if it is done."""
+        try:
+            return self._get(_stage_key(job_id, run, name), StageFields).root
+        except ObjectNotFound:
+            return None
+
+    def put_stage(self, job_id: str, run: str, name: str, found: Mapping[str, Any]) -> None:
+        self._put_once(_stage_key(job_id, run, name), StageFields(dict(found)))
+
+    def forget_stages(self, job_id: str, run: str) -> None:
+        """The run has its end: it holds all that its stages found."""
+        self.store.delete_prefix(_stage_key(job_id, run, "").removesuffix(".json"))
+
     # Endings
 
     def ending(self, job_id: str, run: str) -> Ending | None:
@@ -291,20 +317,52 @@ class Records:
         except (ObjectNotFound, Damaged):
             return None
 
-    def agree_on_layout(self, layout: Layout) -> None:
-        """Store the layout if there is none yet. Raises LayoutMismatch where another one is in force."""
-        try:
-            self._put("layout.json", layout, if_absent=True)
-        except ObjectExists:
-            stored = self._get("layout.json", Layout)
-            if stored != layout:
-                remedy = "use the release that made them"
-                if stored == layout.model_copy(update={"groups": stored.groups}):
-                    remedy = f"set PARTITION_GROUPS={stored.groups}"
+    def agree_on_layout(self, groups: int, operations: Iterable[str]) -> Layout:
+        """The layout in force, stored if there is none yet, with slots for these operations added if they had none.
+
+        Raises LayoutMismatch where topics are laid out otherwise than `groups` says, or no slot is left.
+        """
+        operations = tuple(operations)
+        while True:
+            number, stored = self._layout_in_force()
+            if stored is not None and stored.model_copy(update={"groups": 1, "slot": {}}) != Layout():
+                raise LayoutMismatch(f"the topics are laid out as {stored.model_dump_json()}: use the release that made them")
+            if stored is not None and stored.groups != groups:
                 raise LayoutMismatch(
-                    f"the topics are laid out as {stored.model_dump_json()}, "
-                    f"this process expects {layout.model_dump_json()}: {remedy}"
-                ) from None
+                    f"the topics have {stored.groups} groups of partitions: set PARTITION_GROUPS={stored.groups}, "
+                    f"or let them grow with `turnstream layout grow`"
+                )
+            wanted = (stored or Layout(groups=groups)).including(operations)
+            if wanted == stored or self._put_layout(number + 1, wanted):
+                return wanted
+
+    def layout(self) -> Layout | None:
+        """The layout in force; None where there is none yet."""
+        return self._layout_in_force()[1]
+
+    def grow_layout(self, groups: int) -> Layout:
+        """From now on jobs spread over more groups of partitions. Raises LayoutMismatch: groups never become fewer."""
+        while True:
+            number, stored = self._layout_in_force()
+            stored = stored or Layout(groups=groups)
+            if groups < stored.groups:
+                raise LayoutMismatch(f"there are {stored.groups} groups of partitions, and they cannot become fewer")
+            wanted = stored.model_copy(update={"groups": groups})
+            if (wanted == stored and number) or self._put_layout(number + 1, wanted):
+                return wanted
+
+    def _layout_in_force(self) -> tuple[int, Layout | None]:
+        """Its number, and the layout; 0 and None where there is none yet."""
+        *_, last = ("", *(info.key for info in self.store.list("layout/")))
+        return (int(Path(last).stem), self._get(last, Layout)) if last else (0, None)
+
+    def _put_layout(self, number: int, layout: Layout) -> bool:
+        """False where somebody else was quicker."""
+        try:
+            self._put(f"layout/{number:06d}.json", layout, if_absent=True)
+        except ObjectExists:
+            return False
+        return True
 
     # Objects
 

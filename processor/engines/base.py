@@ -1,19 +1,36 @@
 """The port to an engine: what computes jobs of one operation, a small step at a time."""
 
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from processor.model_manager import Loaded, ModelManager, Unloaded
 from schemas.errors import ErrorInfo
 from schemas.jobs import Job, Progress
+from turnstream.settings import Settings
+
+if TYPE_CHECKING:
+    from processor.audio import Waveform  # imports torch, which the worker must not
+
+OpenRecording = Callable[[Job, Callable[[], bool]], "Waveform"]
+"""The decoded recording of a job; the second argument says when nobody wants it any more. Used from several threads."""
+
+Urgency = tuple[bool, float]
+"""Whether a job is of the batch lane, and when it was opened: the least comes first."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobTask:
-    """One (job, run) to compute. It crosses into the engine process, which fetches the recording itself."""
+    """One stage of a (job, run) to compute. It crosses into the engine process, which fetches the recording itself."""
 
     job: Job
     run: str
+    model: str
+    """Whose engine computes it: the name of an operation that has one, and of the model that the engine loads."""
+    params: Mapping[str, Any]
+    """Those of that operation, as JSON values."""
 
     @property
     def id(self) -> tuple[str, str]:
@@ -51,10 +68,34 @@ class EngineLost:
     error: ErrorInfo
 
 
+@dataclass(frozen=True, slots=True)
+class ModelsChanged:
+    """What is in the memory of the engine process now, and what came and went since this was last said."""
+
+    resident: tuple[str, ...] = ()
+    """Models that are loaded, the least recently used one first."""
+    fitting: tuple[str, ...] = ()
+    """Models that would fit beside them, as far as their size is known."""
+    loads: tuple[Loaded, ...] = ()
+    unloads: tuple[Unloaded, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContext:
+    """What an engine is made with, by the factory that its operation names: `factory(context) -> Engine`."""
+
+    settings: Settings
+    models: ModelManager
+    """Of all engines: each registers its model under the name of its operation."""
+    recordings: OpenRecording
+    changed: threading.Event
+    """To be set, from any thread, when something aside is done: the hub waits for it when no engine has work."""
+
+
 class Engine(ABC):
     """Holds several open jobs and advances them together. Used from one thread.
 
-    A job's failure is an outcome, never an exception.
+    A job's failure is an outcome, never an exception. Nothing here waits: the hub does, for all its engines.
     """
 
     @abstractmethod
@@ -62,16 +103,33 @@ class Engine(ABC):
         """Take a job in. Returns at once: loading, fetching and decoding happen later or aside."""
 
     @abstractmethod
+    def settle(self) -> list[Outcome]:
+        """Take up what was done aside, and tell progress. Wants no model: it is called for parked engines, too."""
+
+    @abstractmethod
     def step(self) -> list[Outcome]:
-        """Advance by one forward pass at most, or wait up to 50 ms for what goes on aside. At most 0.5 s on a CPU."""
+        """Advance by one forward pass at most, with the model that `models.get` gives; without it, only have it loaded.
+
+        At most 0.5 s on a CPU. Called by turns, while the model is resident or to be loaded.
+        """
+
+    @property
+    @abstractmethod
+    def urgency(self) -> Urgency | None:
+        """Of the most urgent job that a pass would advance; None where all wait for what goes on aside."""
 
     @abstractmethod
     def cancel(self, id: tuple[str, str]) -> None:
         """Drop an open job; it has no further outcome. An unknown id is no error."""
 
     @abstractmethod
+    def park(self) -> None:
+        """Let go of the model, which is about to be unloaded. Open jobs stay open, with what they have so far, and go on
+        when `step` is called again."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Drop all jobs and free the models."""
+        """Drop all jobs and let go of the model."""
 
     @property
     @abstractmethod
@@ -79,5 +137,5 @@ class Engine(ABC):
 
     @property
     def loading(self) -> bool:
-        """Whether a model is being loaded: that may take far longer than a step, and is watched by another limit."""
+        """Whether something is done that may take far longer than a step, such as loading: it has a limit of its own."""
         return False

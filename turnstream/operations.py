@@ -1,0 +1,50 @@
+"""Which operations this installation has."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from schemas.errors import SettingsInvalid
+from schemas.operation import Operation
+
+GROUP = "turnstream.operations"
+
+Operations = Mapping[str, Operation]
+"""By name, those of Turnstream first."""
+
+
+@cache
+def installed() -> Operations:
+    """Every operation that an installed distribution brings. Raises SettingsInvalid where one cannot be had."""
+    found: dict[str, Operation] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.dist is None or point.dist.name != "turnstream", point.name)):
+        try:
+            operation = point.load()
+        except Exception as error:  # what somebody else's module raises can be anything
+            raise SettingsInvalid(f"the operation {point.name} ({point.value}) cannot be imported: {error!r}") from error
+        if not isinstance(operation, Operation):
+            raise SettingsInvalid(f"{point.value} is no operation")
+        if operation.name in found:
+            raise SettingsInvalid(f"two distributions bring an operation {operation.name}; the second is {point.value}")
+        found[operation.name] = operation
+    for operation in found.values():
+        _check_stages(operation, found)
+    return found
+
+
+def result_topics(operations: Operations) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(operation.topic for operation in operations.values()))
+
+
+def load(path: str) -> Any:
+    """What "package.module:name" stands for."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _check_stages(operation: Operation, found: Operations) -> None:
+    for stage in operation.stages:
+        if stage not in found or found[stage].engine is None:
+            raise SettingsInvalid(f"the operation {operation.name} has a stage {stage}, which is no operation with an engine")
