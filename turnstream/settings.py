@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import ByteSize, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import SettingsInvalid
@@ -45,6 +45,17 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the networks run")
     engine: Literal["pyannote", "scripted"] = Field(
         default="pyannote", description="scripted answers without a model: to test all that surrounds it"
+    )
+    model_memory_budget: ByteSize | None = Field(
+        default=None,
+        description="bytes all loaded models may take, such as 6GiB; by default what the device has, less a margin",
+    )
+    model_idle_seconds: float = Field(
+        default=900, ge=0, description="seconds after which a model nobody asks for is unloaded; 0: never"
+    )
+    scripted_load_seconds: float = Field(default=0, ge=0, description="seconds the scripted engine takes to load")
+    scripted_model_bytes: ByteSize = Field(
+        default=ByteSize(0), description="bytes a model of the scripted engine takes"
     )
     cache_dir: Path | None = Field(
         default=None, description="where weights are kept; by default the user's cache directory"
