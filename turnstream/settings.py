@@ -38,6 +38,11 @@ class Settings(BaseSettings):
         default="pyannote/speaker-diarization-community-1",
         description="a pipeline on the hub, or a local directory that holds one",
     )
+    transcribe_model: str = Field(
+        default="auto",
+        description="a Whisper model: a name on the hub such as `small`, or a local directory in CTranslate2's layout; auto: "
+        "with HF_TOKEN large-v3-turbo on a GPU and small on a CPU, else the open weights, a tiny model of English",
+    )
     enable_diarization: bool = Field(
         default=True, description="false: diarization is refused with 503; what is queued stays queued"
     )
@@ -59,6 +64,35 @@ class Settings(BaseSettings):
     )
     cache_dir: Path | None = Field(
         default=None, description="where weights are kept; by default the user's cache directory"
+    )
+
+    # Workers
+    workers: int = Field(
+        default=1, ge=1, le=64, description="workers that `turnstream up` runs, each with a GPU of its own"
+    )
+    worker_name: str = Field(
+        default="worker",
+        pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$",
+        description="under which this worker keeps its state; another for each on a machine",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address the worker serves /metrics on")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="its port, the next one for each further worker; 0: a free one"
+    )
+
+    # Scheduling
+    max_wait: float = Field(
+        default=20,
+        gt=0,
+        description="seconds a job of another model than the warm one waits at most before the worker turns to it",
+    )
+    max_run: int = Field(
+        default=256, ge=1, description="jobs after which the worker turns to another model, if jobs wait for one"
+    )
+    linger: float = Field(
+        default=0.5,
+        ge=0,
+        description="seconds the worker stays with a model whose jobs still lie in the broker, although none has arrived",
     )
 
     # Access
@@ -92,6 +126,12 @@ class Settings(BaseSettings):
     wait_limit: float = Field(default=55, gt=0, description="seconds POST /api/v1/diarize/file waits for its result")
     store_timeout: float = Field(default=30, gt=0, description="seconds one call to the object store may take")
     publish_timeout: float = Field(default=10, gt=0, description="seconds the broker has to acknowledge an event")
+    queue_limit: int = Field(
+        default=16384,
+        ge=16,
+        description="job events of one partition that a worker holds; more stay with the broker until half of them are done. "
+        "Fairness among keys reaches as far",
+    )
     max_attempts: int = Field(default=3, ge=1, le=100, description="times a job is tried before it fails")
     waveform_memory: int = Field(
         default=512 * MiB,
