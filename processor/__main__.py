@@ -8,15 +8,17 @@ import sys
 from collections.abc import Awaitable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from processor import noise
-from schemas.errors import InfrastructureError, LayoutMismatch
+from schemas.errors import InfrastructureError, LayoutMismatch, SettingsInvalid
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
 from turnstream import lifeline, logs
 from turnstream import object_store as stores
 from turnstream.bus.base import Bus
+from turnstream.operations import installed, result_topics
 from turnstream.records import Records
 from turnstream.settings import Settings
 
@@ -45,12 +47,11 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     records, bus = Records(stores.connect(settings)), buses.connect(settings)
-    layout = Layout(groups=settings.partition_groups)
     try:
         await bus.start()
-        incarnation = await _first(_topics(bus, records, layout), _set(stop))
-        return 0 if incarnation is None else await _work(settings, records, bus, layout, incarnation, stop)
-    except LayoutMismatch as error:
+        laid_out = await _first(_lay_out(settings, bus, records), _set(stop))
+        return 0 if laid_out is None else await _work(settings, records, bus, laid_out, stop)
+    except (LayoutMismatch, SettingsInvalid) as error:
         logger.critical("%s", error)
         return EX_CONFIG
     finally:
@@ -59,15 +60,20 @@ async def serve(settings: Settings) -> int:
         records.store.close()
 
 
-async def _work(
-    settings: Settings, records: Records, bus: Bus, layout: Layout, incarnation: str, stop: asyncio.Event
-) -> int:
+@dataclass(frozen=True)
+class LaidOut:
+    layout: Layout
+    incarnation: str
+    """Of `gpu-jobs`."""
+
+
+async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOut, stop: asyncio.Event) -> int:
     from processor.app import GpuApp  # after logging is configured: Faust takes a second to import
     from processor.engine_process import EngineProcess
     from processor.worker import Worker
 
-    app = GpuApp(settings, layout)
-    worker = Worker(settings, records, bus, layout, EngineProcess(settings), flow=app)
+    app = GpuApp(settings, laid_out.layout)
+    worker = Worker(settings, records, bus, laid_out.layout, installed(), EngineProcess(settings), flow=app)
     app.attach(worker)
 
     async def run() -> int:
@@ -77,7 +83,7 @@ async def _work(
         return await _first(
             _then(EX_BROKEN, worker.broken.wait()),
             _then(EX_BROKEN, app.wait_until_stopped()),
-            _then(EX_BROKER_FORGOT, _forgotten(bus, incarnation)),
+            _then(EX_BROKER_FORGOT, _forgotten(bus, laid_out.incarnation)),
         )
 
     try:
@@ -94,15 +100,16 @@ async def _stop(app: "GpuApp") -> None:
     await asyncio.wait([asyncio.ensure_future(app.stop())], timeout=FAUST_STOP_LIMIT)
 
 
-async def _topics(bus: Bus, records: Records, layout: Layout) -> str:
-    """Wait for the broker and the store, agree on the layout; returns the incarnation of `gpu-jobs`."""
+async def _lay_out(settings: Settings, bus: Bus, records: Records) -> LaidOut:
+    """Wait for the broker and the store; agree on the layout, see that the topics are there. Raises LayoutMismatch."""
+    operations = installed()
     while True:
         try:
-            await asyncio.to_thread(records.agree_on_layout, layout)
-            await bus.ensure_topics(layout.topics())
+            layout = await asyncio.to_thread(records.agree_on_layout, settings.partition_groups, operations)
+            await bus.ensure_topics(layout.topics(result_topics(operations)))
             incarnation = await bus.topic_id(Topic.JOBS)
             if incarnation is not None:
-                return incarnation
+                return LaidOut(layout, incarnation)
         except LayoutMismatch:
             raise
         except InfrastructureError as error:

@@ -114,6 +114,10 @@ class GpuApp(faust.App):
     def resume(self, partition: int) -> None:
         self.consumer.on_buffer_drop(TP(str(Topic.JOBS), partition))
 
+    def behind(self) -> frozenset[int]:
+        consumer = cast(Consumer, self.consumer)
+        return frozenset(tp.partition for tp in consumer.assignment() if tp.topic == Topic.JOBS and consumer.lags(tp))
+
     # Rebalances
 
     def on_rebalance_start(self) -> None:

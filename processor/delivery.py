@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from processor.held import Held, run_named_by
+from schemas.base import Value
 from schemas.errors import (
     AttemptsExhausted,
     EngineCrashed,
@@ -24,11 +25,12 @@ from schemas.errors import (
     InfrastructureError,
     JobNotFound,
 )
-from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id, new_traceparent
-from schemas.jobs import Job, JobState, Operation
-from schemas.results import DiarizationCompleted, DiarizationFailed, DiarizationResult
+from schemas.events import Event, event_id, new_traceparent
+from schemas.jobs import Job, JobState
+from schemas.results import RunCompleted, RunFailed
 from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic
 from turnstream.bus.base import Bus, Record
+from turnstream.operations import Operations
 from turnstream.records import CANCELLED, Damaged, Ending, Records, reference
 from turnstream.settings import BrokerKind, KiB
 
@@ -38,17 +40,18 @@ T = TypeVar("T")
 SOURCE = "turnstream/worker"
 INLINE_LIMIT = {BrokerKind.EMBEDDED: 16 * KiB, BrokerKind.KAFKA: 256 * KiB}
 """Bytes up to which a completed event carries its result; the embedded broker keeps every event in memory."""
-RESULT_TOPIC = {Operation.DIARIZE: Topic.DIARIZATION_RESULTS}
 SUSPECT = {cls.code for cls in (AttemptsExhausted, EngineCrashed, EngineHung, EngineOutOfMemory)}
 """Ends that say something about the job event itself: an operator wants to see it."""
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
 
-Outcome = DiarizationResult | ErrorInfo
+Outcome = Value | ErrorInfo
+"""The result of a run, of its operation's model, or why there is none."""
 
 
 class Delivery:
-    def __init__(self, records: Records, bus: Bus, layout: Layout, broker: BrokerKind) -> None:
+    def __init__(self, records: Records, bus: Bus, layout: Layout, operations: Operations, broker: BrokerKind) -> None:
         self._records = records
+        self._operations = operations
         self._bus = bus
         self._layout = layout
         self._inline_limit = INLINE_LIMIT[broker]
@@ -60,7 +63,7 @@ class Delivery:
             if ending.error is not None and ending.error.code in SUSPECT:
                 await self.dead_letter(held.record, ending.error, held.attempts)
             event = self._event(held, ending)
-            topic, partition = RESULT_TOPIC[held.job.operation], self._layout.result_partition(held.job.id)
+            topic, partition = held.operation.topic, self._layout.result_partition(held.job.id)
             await persistently(
                 f"publish the end of {held.job.id}",
                 lambda: self._bus.publish(
@@ -82,8 +85,9 @@ class Delivery:
         if not await self._in_thread(what, accepted, self._records, id[0]):
             return
         job = await self._in_thread(what, _readable, self._records, id[0])
-        if job is not None:
-            await self.end(Held(job, id[1], new_traceparent(), record), error)
+        operation = self._operations.get(job.operation) if job is not None else None
+        if job is not None and operation is not None:
+            await self.end(Held(job, operation, id[1], new_traceparent(), record), error)
         else:  # as new as its event: on which topic its end belongs is not known here, so it is in the store alone
             await self._in_thread(what, self._records.put_error, *id, error)
             await self._in_thread(what, self._records.remove_mark, *id)
@@ -120,12 +124,14 @@ class Delivery:
         return await self._in_thread(what, self._records.ending, *held.id)
 
     def _store(self, held: Held, outcome: Outcome) -> None:
-        if isinstance(outcome, DiarizationResult):
+        if not isinstance(outcome, ErrorInfo):
             self._records.put_result(*held.id, outcome)
         elif outcome.code == CANCELLED.code:
             self._records.put_cancelled(*held.id)
         else:
             self._records.put_error(*held.id, outcome)
+        if held.operation.stages:
+            self._records.forget_stages(*held.id)
 
     def _event(self, held: Held, ending: Ending) -> Event:
         def of(type_: str, data: BaseModel) -> Event:
@@ -133,15 +139,15 @@ class Delivery:
 
         job_id, run = held.id
         if ending.state is not JobState.SUCCEEDED:
-            return of(DIARIZATION_FAILED, DiarizationFailed(job_id=job_id, run=run, error=ending.error or CANCELLED))
-        by_reference = DiarizationCompleted(job_id=job_id, run=run, object=reference(ending))
+            return of(held.operation.failed, RunFailed(job_id=job_id, run=run, error=ending.error or CANCELLED))
+        by_reference = RunCompleted[held.operation.result](job_id=job_id, run=run, object=reference(ending))
         if len(ending.body) <= self._inline_limit:
             with suppress(ValidationError):  # somebody else wrote it: whoever fetches it will see
-                result = DiarizationResult.model_validate_json(ending.body)
-                inline = of(DIARIZATION_COMPLETED, by_reference.model_copy(update={"result": result}))
+                result = held.operation.result.model_validate_json(ending.body)
+                inline = of(held.operation.completed, by_reference.model_copy(update={"result": result}))
                 if len(inline.data) <= self._inline_limit:
                     return inline
-        return of(DIARIZATION_COMPLETED, by_reference)
+        return of(held.operation.completed, by_reference)
 
     async def _in_thread(self, what: str, call: Callable[..., T], *args: object) -> T:
         return await persistently(what, lambda: asyncio.to_thread(call, *args))

@@ -1,19 +1,23 @@
 """A (job, run) in the worker's hands, and how it is read from a record."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
 
 from pydantic import ValidationError
 
+from processor.engines.base import JobTask
 from processor.receipts import Receipt
-from processor.scheduler import JobKey, Ticket
+from processor.sticky import JobKey, Ticket
 from schemas.base import Value
 from schemas.errors import EventInvalid, UnknownOperation
 from schemas.events import JOB_REQUESTED, Event
-from schemas.jobs import Job, JobId, JobRequested, Operation, RunName
+from schemas.jobs import Job, JobId, JobRequested, RunName
+from schemas.operation import Operation
 from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
+from turnstream.operations import Operations
 
 
 class Stage(Enum):
@@ -30,6 +34,7 @@ class Stage(Enum):
 @dataclass(slots=True, eq=False)
 class Held:
     job: Job
+    operation: Operation
     run: str
     traceparent: str
     record: Record
@@ -39,7 +44,12 @@ class Held:
     stage: Stage = Stage.WAITING
     alone: bool = False
     cancelled: bool = False
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the stages that are done found, by model."""
+    ready_at: float = 0.0
+    """Seconds since 1970: when the present stage could have begun."""
     attempts: int = 0
+    """Of the present stage."""
     opened_at: float = 0.0
     """Seconds since 1970."""
     progressed_at: float = float("-inf")
@@ -50,8 +60,32 @@ class Held:
         return self.job.id, self.run
 
     @property
+    def model(self) -> str:
+        """Whose engine does the present stage; the last one where all are done."""
+        return next((model for model in self.operation.models if model not in self.found), self.operation.models[-1])
+
+    @property
+    def complete(self) -> bool:
+        return all(model in self.found for model in self.operation.models)
+
+    @property
     def ticket(self) -> Ticket:
-        return Ticket(self.id, self.job.operation, self.job.lane, self.job.created_at.timestamp(), self.alone)
+        seconds = (self.job.audio.duration if self.job.audio else None) or 0.0
+        return Ticket(
+            id=self.id,
+            model=self.model,
+            lane=self.job.lane,
+            owner=self.job.owner,
+            since=self.ready_at,
+            seconds=seconds,
+            alone=self.alone,
+        )
+
+    def task(self, operations: Operations) -> JobTask:
+        """The present stage. Its engine gets those of the job's parameters that its own operation has."""
+        own = operations[self.model].params.model_fields
+        params = {name: value for name, value in self.job.params.items() if name in own}
+        return JobTask(self.job, self.run, self.model, params)
 
     def acknowledge(self) -> None:
         for receipt in self.receipts:
@@ -59,19 +93,30 @@ class Held:
         self.receipts.clear()
 
 
-def read(record: Record) -> Held:
+def read(record: Record, operations: Operations) -> Held:
     """Raises EventInvalid, EventVersionUnknown, UnknownOperation."""
     if record.value is not None and len(record.value) > JOB_EVENT_LIMIT:
         raise EventInvalid(f"the record has {len(record.value)} bytes; a job event has at most {JOB_EVENT_LIMIT}")
     event = Event.parse(record.headers, record.value)
-    try:
-        request = event.read(JOB_REQUESTED, JobRequested)
-    except EventInvalid as error:
-        _check_operation(event, error)
-        raise
+    request = event.read(JOB_REQUESTED, JobRequested)
+    operation = operations.get(request.operation)
+    if operation is None:
+        raise UnknownOperation(f"this worker has no operation {request.operation!r}; it has {', '.join(operations)}")
     # The event's own parameters count, not those of job.json: a replay may bring others.
-    fields = {name: getattr(request, name) for name in Job.model_fields if name != "id"}
-    return Held(Job(id=request.job_id, **fields), request.run, event.traceparent, record)
+    fields: dict[str, Any] = {name: getattr(request, name) for name in Job.model_fields if name != "id"}
+    fields["params"] = _checked(request.params, operation)
+    job = Job(id=request.job_id, **fields)
+    return Held(job, operation, request.run, event.traceparent, record, ready_at=job.created_at.timestamp())
+
+
+def _checked(params: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
+    try:
+        return operation.params.model_validate(params).model_dump(mode="json", exclude_none=True)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)[:3]
+        )
+        raise EventInvalid(f"the parameters do not fit {operation.name}: {problems}") from error
 
 
 class _Run(Value):
@@ -87,15 +132,3 @@ def run_named_by(record: Record) -> JobKey | None:
     except (EventInvalid, ValidationError):
         return None
     return named.job_id, named.run
-
-
-def _check_operation(event: Event, cause: EventInvalid) -> None:
-    """An operation that is not known here has a code of its own: a newer producer sends what this worker cannot do."""
-    if event.type != JOB_REQUESTED:
-        return
-    try:
-        operation = json.loads(event.data)["operation"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return
-    if operation not in set(Operation):
-        raise UnknownOperation(f"this worker has no operation {str(operation)[:64]!r}") from cause

@@ -1,14 +1,11 @@
 """Which records are held, and how many a partition may have here before it is paused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from processor.acks import Acks
 from turnstream.bus.base import Position
-
-HIGH_WATER = 256
-"""Records of one partition that are held before its flow is paused; it goes on at half of that."""
 
 Ack = Callable[[], None]
 
@@ -19,6 +16,10 @@ class Flow(Protocol):
     def pause(self, partition: int) -> None: ...
 
     def resume(self, partition: int) -> None: ...
+
+    def behind(self) -> Collection[int]:
+        """Our partitions of which the broker has more records than have arrived here."""
+        ...
 
 
 class _Partition:
@@ -43,7 +44,8 @@ class Receipt:
 class Receipts:
     """One for each assignment of partitions. A receipt of an assignment that is over does nothing any more."""
 
-    def __init__(self, flow: Flow, high_water: int = HIGH_WATER) -> None:
+    def __init__(self, flow: Flow, high_water: int) -> None:
+        """`high_water`: records of one partition that are held before it is paused; it goes on at half of that."""
         self._flow = flow
         self._high_water = high_water
         self._partitions: dict[int, _Partition] = {}

@@ -1,8 +1,10 @@
 """What of Faust's Kafka transport has to be different (beside `processor.app` the only module that knows Faust)."""
 
+from contextlib import suppress
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -32,6 +34,13 @@ class Consumer(driver.Consumer):
         if message.generation_id != self.app.consumer_generation_id:
             return False
         return super().ack(message)
+
+    def lags(self, tp: TP) -> bool:
+        """Whether the broker has records that have not arrived here, as far as the last fetch told."""
+        with suppress(Exception):  # between two assignments nothing can be said
+            read = self._read_offset.get(tp)
+            return (self.highwater(tp) or 0) > (0 if read is None else read + 1)
+        return False
 
 
 class Transport(driver.Transport):

@@ -1,4 +1,4 @@
-"""The worker: takes records in, opens jobs in the engine, brings each run to its end. Knows no Faust.
+"""The worker: takes records in, opens jobs in the engine stage by stage, brings each run to its end. Knows no Faust.
 
 All state is touched on one event loop; what blocks runs in threads. A job is in `_held` from its receipt to its end, and
 every wait on store, broker or engine is a task of that job alone: others go on.
@@ -12,27 +12,21 @@ from contextlib import aclosing
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
+from processor import stages
+from processor.admission import Admission
 from processor.delivery import Delivery, Outcome, accepted, persistently
-from processor.engines.base import EngineLost, Failed, Finished, JobTask, Progressed
+from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Progressed
 from processor.engines.base import Outcome as EngineOutcome
 from processor.held import Held, Stage, read
 from processor.receipts import Ack, Flow, Receipt, Receipts
-from processor.scheduler import JobKey, Scheduler
 from processor.signals import cancels, progress_due, tell_progress
 from processor.status import Status, WorkerState
-from schemas.errors import (
-    AttemptsExhausted,
-    EngineCrashed,
-    EngineFailed,
-    ErrorInfo,
-    EventInvalid,
-    TurnstreamError,
-)
-from schemas.results import DiarizationResult
+from processor.sticky import JobKey, Scheduler
+from schemas.errors import AttemptsExhausted, EngineCrashed, ErrorInfo, EventInvalid, TurnstreamError
+from schemas.operations import DIARIZE
 from schemas.topics import Layout
 from turnstream.bus.base import Bus, Record
+from turnstream.operations import Operations
 from turnstream.records import CANCELLED, Records
 from turnstream.settings import Settings
 
@@ -50,7 +44,9 @@ class EnginePort(Protocol):
     async def start(self) -> None: ...
     async def open(self, task: JobTask) -> None: ...
     async def cancel(self, id: JobKey) -> None: ...
-    def outcomes(self) -> AsyncIterator[EngineOutcome | EngineLost]: ...
+    async def focus(self, model: str) -> None: ...
+    async def prefetch(self, model: str) -> None: ...
+    def outcomes(self) -> AsyncIterator[EngineOutcome | EngineLost | ModelsChanged]: ...
     async def close(self) -> None: ...
 
 
@@ -63,19 +59,41 @@ class _Standing(Enum):
 
 class Worker:
     def __init__(
-        self, settings: Settings, records: Records, bus: Bus, layout: Layout, engine: EnginePort, flow: Flow
+        self,
+        settings: Settings,
+        records: Records,
+        bus: Bus,
+        layout: Layout,
+        operations: Operations,
+        engine: EnginePort,
+        flow: Flow,
     ) -> None:
         self._settings = settings
         self._records = records
         self._bus = bus
+        self._layout = layout
+        self._operations = operations
         self._engine = engine
-        self._receipts = Receipts(flow)
-        self._scheduler = Scheduler(settings.diarization_max_batch_size)
-        self._delivery = Delivery(records, bus, layout, settings.broker)
+        self._flow = flow
+        self._receipts = Receipts(flow, settings.queue_limit)
+        self._scheduler = Scheduler(
+            settings.diarization_max_batch_size,
+            max_wait=settings.max_wait,
+            max_run=settings.max_run,
+            linger=settings.linger,
+        )
+        self._admission = Admission(
+            self._scheduler,
+            engine,
+            backlog=self._backlog,
+            opened=self._place,
+            swapped=self._swapped,
+            spawn=self._spawn,
+        )
+        self._delivery = Delivery(records, bus, layout, operations, settings.broker)
         self._status = Status(settings.data_dir)
         self._held: dict[JobKey, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taking = False
         self._draining = False
         self._released = asyncio.Event()
         self.broken = asyncio.Event()
@@ -104,6 +122,7 @@ class Worker:
             logger.warning("not every open job was handed back: the attempt just made counts")
 
     async def close(self) -> None:
+        self._admission.pause()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -124,13 +143,14 @@ class Worker:
         for held in self._at(Stage.OPEN):
             if held.record.position.partition not in ours:
                 self._spawn(self._hand_back(held))
-        self._taking = bool(ours) and not self._draining
+        self._admission.open_for_jobs = bool(ours) and not self._draining
         self._tell()
-        self._admit()
+        self._admission.admit()
 
     def revoked(self) -> None:
         """Partitions are about to move: forget what has not started. It is not acknowledged, so it comes again."""
-        self._taking = False
+        self._admission.open_for_jobs = False
+        self._admission.pause()
         for ticket in self._scheduler.drop_all():
             del self._held[ticket.id]
         self._tell()
@@ -153,7 +173,7 @@ class Worker:
             return
         receipt = self._receipts.take(record.position, ack)
         try:
-            held = read(record)
+            held = read(record, self._operations)
         except TurnstreamError as error:
             self._spawn(self._set_aside(record, error.info, receipt))
             return
@@ -168,23 +188,44 @@ class Worker:
             return
         held.receipts.append(receipt)
         self._held[held.id] = held
-        self._scheduler.add(held.ticket)
-        self._admit()
+        self._wait(held)
 
     async def _set_aside(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
         await self._delivery.refuse(record, error)
         receipt()
 
+    def _backlog(self) -> frozenset[str]:
+        """The models that come first for jobs which lie in our partitions and were not received yet."""
+        behind = {partition % self._layout.slots for partition in self._flow.behind()}
+        places = {place.partition("/")[0] for place, slot in self._layout.slot.items() if slot in behind}
+        return frozenset(self._operations[name].models[0] for name in places if name in self._operations)
+
     # Opening
 
-    def _admit(self) -> None:
-        while self._taking and self._settings.enable_diarization and (ticket := self._scheduler.next()) is not None:
-            held = self._held[ticket.id]
-            held.stage = Stage.OPENING
-            self._spawn(self._open(held))
+    @property
+    def _taking(self) -> bool:
+        return self._admission.open_for_jobs
+
+    def _wait(self, held: Held) -> None:
+        """Have the present stage wait for its turn."""
+        held.stage = Stage.WAITING
+        if self._settings.enable_diarization or DIARIZE.name not in held.operation.models:  # else it stays queued
+            self._scheduler.add(held.ticket)
+            self._admission.admit()
+
+    def _place(self, id: JobKey) -> None:
+        held = self._held[id]
+        held.stage = Stage.OPENING
+        self._spawn(self._open(held))
+
+    def _swapped(self, model: str) -> None:
+        logger.info(
+            "turning to %s; %d jobs wait, %d are parked", model, self._scheduler.waiting, len(self._scheduler.parked)
+        )
 
     async def _open(self, held: Held) -> None:
-        standing = await persistently(f"look at {held.job.id}", lambda: asyncio.to_thread(self._look, held.id))
+        stage = held.model
+        standing = await persistently(f"look at {held.job.id}", lambda: asyncio.to_thread(self._look, held))
         if standing is _Standing.ERASED:
             self.orphans += 1
             logger.warning("there is no job %s: its event is acknowledged and left (%d so far)", held.id, self.orphans)
@@ -192,6 +233,10 @@ class Worker:
             self._release(held)
         elif standing is _Standing.ENDED:
             await self._deliver(held, None)
+        elif held.complete:  # the worker before us got as far as that
+            await self._finish(held)
+        elif held.model != stage:
+            await self._next_stage(held)
         elif standing >= self._settings.max_attempts:
             held.attempts = standing
             await self._deliver(held, AttemptsExhausted(f"It was tried {standing} times").info)
@@ -201,11 +246,16 @@ class Worker:
             await self._count(held, standing + 1)
             await self._enter(held)
 
-    def _look(self, id: JobKey) -> _Standing | int:
-        """How often the run was opened, or why it is not to be. Blocks."""
-        if not accepted(self._records, id[0]):
+    def _look(self, held: Held) -> _Standing | int:
+        """How often the present stage was opened, or why it is not to be; stages that are done are taken up. Blocks."""
+        if not accepted(self._records, held.job.id):
             return _Standing.ERASED
-        return _Standing.ENDED if self._records.ended(*id) else self._records.attempts(*id)
+        if self._records.ended(*held.id):
+            return _Standing.ENDED
+        for model in held.operation.stages:
+            if model not in held.found and (found := self._records.stage(*held.id, model)) is not None:
+                held.found[model] = found
+        return self._records.attempts(*held.id)
 
     async def _count(self, held: Held, attempts: int) -> None:
         held.attempts = attempts
@@ -221,7 +271,7 @@ class Worker:
             held.stage = Stage.OPEN
             held.opened_at = time.time()
             try:
-                await self._engine.open(JobTask(held.job, held.run))
+                await self._engine.open(held.task(self._operations))
             except Exception as error:
                 logger.exception("the engine did not take %s", held.id)
                 self._lost(EngineLost((held.id,), EngineCrashed(f"The engine did not take the job: {error}").info))
@@ -229,9 +279,8 @@ class Worker:
     def _wait_alone(self, held: Held) -> None:
         self._scheduler.close(held.id)
         if self._taking:
-            held.alone, held.stage = True, Stage.WAITING
-            self._scheduler.add(held.ticket)
-            self._admit()
+            held.alone = True
+            self._wait(held)
         else:
             self._release(held)  # it comes again
 
@@ -251,20 +300,25 @@ class Worker:
             if isinstance(outcome, EngineLost):
                 self._lost(outcome)
                 continue
+            if isinstance(outcome, ModelsChanged):
+                self._admission.models_changed(outcome)
+                continue
             held = self._held.get(outcome.id)
             if held is None or held.stage is not Stage.OPEN:
                 if isinstance(outcome, Progressed):  # its cancel came before it was open
                     self._spawn(self._engine.cancel(outcome.id))
             elif isinstance(outcome, Progressed):
                 if progress_due(held):
-                    self._spawn(tell_progress(self._bus, held, outcome.progress))
+                    self._spawn(tell_progress(self._bus, held, stages.progress(held, outcome.progress)))
             elif isinstance(outcome, Failed):
                 self._spawn(self._deliver(held, outcome.error))
             else:
-                self._spawn(self._deliver(held, _result(held, outcome)))
+                held.stage = Stage.OPENING
+                self._spawn(self._stage_done(held, outcome))
 
     def _lost(self, lost: EngineLost) -> None:
         logger.warning("the engine was lost with %d open jobs: %s", len(lost.ids), lost.error.detail)
+        self._scheduler.lost()
         for held in [self._held[id] for id in lost.ids if id in self._held]:
             if held.stage is not Stage.OPEN:
                 continue
@@ -274,10 +328,33 @@ class Worker:
                 self._wait_alone(held)
         self._tell()
 
+    async def _stage_done(self, held: Held, finished: Finished) -> None:
+        done, held.found[done] = held.model, stages.fields(held, finished)
+        if held.complete:
+            await self._finish(held)
+            return
+        what = f"store what {done} found in {held.job.id}"
+        await persistently(what, lambda: asyncio.to_thread(self._records.put_stage, *held.id, done, held.found[done]))
+        await self._count(held, 0)
+        await self._next_stage(held)
+
+    async def _next_stage(self, held: Held) -> None:
+        self._scheduler.close(held.id)
+        if held.cancelled:
+            await self._deliver(held, CANCELLED)
+        elif self._taking and held.receipts:
+            held.ready_at, held.alone = time.time(), False
+            self._wait(held)
+        else:
+            self._release(held)  # it comes again, and its stages are kept
+
+    async def _finish(self, held: Held) -> None:
+        await self._deliver(held, await asyncio.to_thread(stages.result, held))
+
     async def _deliver(self, held: Held, outcome: Outcome | None) -> None:
         held.stage = Stage.DELIVERING
         self._scheduler.close(held.id)
-        self._admit()
+        self._admission.admit()
         await self._delivery.end(held, outcome)
         self._release(held)
 
@@ -285,7 +362,7 @@ class Worker:
         self._scheduler.close(held.id)
         self._held.pop(held.id, None)
         self._released.set()
-        self._admit()
+        self._admission.admit()
 
     # Cancelling
 
@@ -332,13 +409,3 @@ class Worker:
     async def _vital(self, work: Coroutine[Any, Any, None]) -> None:
         await work
         raise RuntimeError("a part of the worker that never ends has ended")
-
-
-def _result(held: Held, finished: Finished) -> Outcome:
-    timings = {**finished.result.get("timings", {}), "queue": held.opened_at - held.job.created_at.timestamp()}
-    fields = {**finished.result, "job_id": held.job.id, "run": held.run, "timings": timings}
-    try:
-        return DiarizationResult.model_validate(fields)
-    except ValidationError as error:
-        logger.exception("the engine's result for %s does not fit", held.id)
-        return EngineFailed(f"The engine's result does not fit: {error.error_count()} fields are wrong").info

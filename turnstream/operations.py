@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from schemas.errors import SettingsInvalid
@@ -19,11 +19,13 @@ Operations = Mapping[str, Operation]
 def installed() -> Operations:
     """Every operation that an installed distribution brings. Raises SettingsInvalid where one cannot be had."""
     found: dict[str, Operation] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.dist is None or point.dist.name != "turnstream", point.name)):
+    for point in sorted(entry_points(group=GROUP), key=_ours_first):
         try:
             operation = point.load()
         except Exception as error:  # what somebody else's module raises can be anything
-            raise SettingsInvalid(f"the operation {point.name} ({point.value}) cannot be imported: {error!r}") from error
+            raise SettingsInvalid(
+                f"the operation {point.name} ({point.value}) cannot be imported: {error!r}"
+            ) from error
         if not isinstance(operation, Operation):
             raise SettingsInvalid(f"{point.value} is no operation")
         if operation.name in found:
@@ -44,7 +46,13 @@ def load(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
+def _ours_first(point: EntryPoint) -> tuple[bool, str]:
+    return point.dist is None or point.dist.name != "turnstream", point.name
+
+
 def _check_stages(operation: Operation, found: Operations) -> None:
     for stage in operation.stages:
         if stage not in found or found[stage].engine is None:
-            raise SettingsInvalid(f"the operation {operation.name} has a stage {stage}, which is no operation with an engine")
+            raise SettingsInvalid(
+                f"the operation {operation.name} has a stage {stage}, which is no operation with an engine"
+            )

@@ -326,7 +326,9 @@ class Records:
         while True:
             number, stored = self._layout_in_force()
             if stored is not None and stored.model_copy(update={"groups": 1, "slot": {}}) != Layout():
-                raise LayoutMismatch(f"the topics are laid out as {stored.model_dump_json()}: use the release that made them")
+                raise LayoutMismatch(
+                    f"the topics are laid out as {stored.model_dump_json()}: use the release that made them"
+                )
             if stored is not None and stored.groups != groups:
                 raise LayoutMismatch(
                     f"the topics have {stored.groups} groups of partitions: set PARTITION_GROUPS={stored.groups}, "

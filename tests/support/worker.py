@@ -2,12 +2,13 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from uuid_utils import uuid7
 
-from processor.engines.base import EngineLost, Failed, Finished, JobTask, Outcome
+from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Outcome
 from schemas.errors import ErrorInfo
 from schemas.events import JOB_REQUESTED, Event, event_id
 from schemas.jobs import AudioInfo, Job, JobRequested, Lane
@@ -17,9 +18,13 @@ from turnstream.records import LIVE_RUN, Mark, MarkState, Records
 AUDIO = b"RIFF" + bytes(60)
 
 
-def new_job(filename: str = "a.wav", lane: Lane = Lane.INTERACTIVE) -> Job:
+def new_job(
+    filename: str = "a.wav", lane: Lane = Lane.INTERACTIVE, operation: str = "diarize", owner: str = "anonymous"
+) -> Job:
     audio = AudioInfo(filename=filename, size=len(AUDIO), sha256="0" * 64)
-    return Job(id=str(uuid7()), lane=lane, owner="anonymous", created_at=datetime.now(UTC), audio=audio)
+    return Job(
+        id=str(uuid7()), operation=operation, lane=lane, owner=owner, created_at=datetime.now(UTC), audio=audio
+    )
 
 
 def accept(records: Records, job: Job, run: str = LIVE_RUN) -> Job:
@@ -64,9 +69,12 @@ class FreeFlow:
 
     def resume(self, partition: int) -> None: ...
 
+    def behind(self) -> tuple[int, ...]:
+        return ()
+
 
 class ToldEngine:
-    """Holds what is opened until the test says how it ends."""
+    """Holds what is opened until the test says how it ends; loads a model, and unloads all others, as soon as it is told."""
 
     pid = 4242
 
@@ -74,13 +82,16 @@ class ToldEngine:
         self.open_ids: list[tuple[str, str]] = []
         self.opened: list[tuple[str, str]] = []
         self.cancelled: list[tuple[str, str]] = []
+        self.tasks: list[JobTask] = []
+        self.focused: list[str] = []
         self.most_open = 0
-        self._outcomes: asyncio.Queue[Outcome | EngineLost] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[Outcome | EngineLost | ModelsChanged] = asyncio.Queue()
 
     async def start(self) -> None: ...
 
     async def open(self, task: JobTask) -> None:
         self.opened.append(task.id)
+        self.tasks.append(task)
         self.open_ids.append(task.id)
         self.most_open = max(self.most_open, len(self.open_ids))
 
@@ -89,7 +100,13 @@ class ToldEngine:
         if id in self.open_ids:
             self.open_ids.remove(id)
 
-    async def outcomes(self) -> AsyncIterator[Outcome | EngineLost]:
+    async def focus(self, model: str) -> None:
+        self.focused.append(model)
+        self.say(ModelsChanged(resident=(model,)))
+
+    async def prefetch(self, model: str) -> None: ...
+
+    async def outcomes(self) -> AsyncIterator[Outcome | EngineLost | ModelsChanged]:
         while True:
             yield await self._outcomes.get()
 
@@ -97,12 +114,13 @@ class ToldEngine:
 
     # What a test says
 
-    def say(self, outcome: Outcome | EngineLost) -> None:
+    def say(self, outcome: Outcome | EngineLost | ModelsChanged) -> None:
         self._outcomes.put_nowait(outcome)
 
-    def finish(self, id: tuple[str, str]) -> None:
+    def finish(self, id: tuple[str, str], result: Mapping[str, Any] | None = None) -> None:
+        """With what the engine found; by default one turn."""
         self.open_ids.remove(id)
-        self.say(finished(id))
+        self.say(finished(id) if result is None else Finished(id, dict(result)))
 
     def fail(self, id: tuple[str, str], error: ErrorInfo) -> None:
         self.open_ids.remove(id)

@@ -9,17 +9,19 @@ from processor.delivery import Delivery
 from processor.held import read
 from processor.receipts import Receipts
 from schemas.errors import BrokerUnavailable, EngineCrashed, EngineFailed, EventInvalid, StoreUnavailable
-from schemas.events import DIARIZATION_COMPLETED, DIARIZATION_FAILED, Event, event_id
-from schemas.results import DiarizationCompleted, DiarizationFailed, DiarizationResult
+from schemas.events import Event, event_id
+from schemas.operations import DIARIZE
+from schemas.results import DiarizationCompleted, DiarizationResult, RunFailed
 from schemas.topics import DEAD_LETTER_LIMIT, Layout
 from tests.support.worker import FreeFlow, accept, finished, job_event, new_job, record_of
 from turnstream.bus.base import Position, Record
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
+from turnstream.operations import installed
 from turnstream.records import CANCELLED, Records
 from turnstream.settings import BrokerKind
 
-LAYOUT = Layout()
+LAYOUT = Layout().including(installed())
 
 
 class Killed(BaseException):
@@ -86,14 +88,14 @@ class Bench:
 
     def held(self):
         """The job event as a worker gets it, for the first or another time."""
-        held = read(record_of(self.event, offset=5))
-        receipts = Receipts(FreeFlow())
+        held = read(record_of(self.event, offset=5), installed())
+        receipts = Receipts(FreeFlow(), 8)
         held.receipts.append(receipts.take(held.record.position, lambda: self.steps.take("ack", StoreUnavailable)))
         return held
 
     async def end(self, outcome) -> None:
         await self.bus.ensure_topics(LAYOUT.topics())
-        await Delivery(self.records, self.bus, LAYOUT, self.broker).end(self.held(), outcome)
+        await Delivery(self.records, self.bus, LAYOUT, installed(), self.broker).end(self.held(), outcome)
 
     def events(self, topic: str = "diarization-results") -> list[Event]:
         return [Event.parse(record.headers, record.value) for record in self.bus.records(topic)]
@@ -117,9 +119,9 @@ async def test_a_result_is_stored_told_unmarked_acknowledged():
     await bench.end(bench.result())
     assert bench.steps == IN_ORDER
     (event,) = bench.events()
-    assert (event.id, event.type) == (event_id(*bench.id), DIARIZATION_COMPLETED)
+    assert (event.id, event.type) == (event_id(*bench.id), DIARIZE.completed)
     assert event.traceparent == bench.event.traceparent
-    completed = event.read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    completed = event.read(DIARIZE.completed, DiarizationCompleted)
     assert completed.result == bench.result()
     assert bench.store.get(completed.object.key) == bench.records.ending(*bench.id).body
 
@@ -183,7 +185,7 @@ async def test_a_failure_is_told_with_its_code():
     error = EngineFailed("no").info
     await bench.end(error)
     assert bench.steps == ["store error.json", *IN_ORDER[1:]]
-    failed = bench.events()[0].read(DIARIZATION_FAILED, DiarizationFailed)
+    failed = bench.events()[0].read(DIARIZE.failed, RunFailed)
     assert failed.error == error
 
 
@@ -191,7 +193,7 @@ async def test_a_cancelled_run_ends_as_cancelled():
     bench = Bench()
     await bench.end(CANCELLED)
     assert bench.steps == ["store cancelled.json", *IN_ORDER[1:]]
-    assert bench.events()[0].read(DIARIZATION_FAILED, DiarizationFailed).error.code == "job_cancelled"
+    assert bench.events()[0].read(DIARIZE.failed, RunFailed).error.code == "job_cancelled"
 
 
 async def test_a_cancel_that_the_api_stored_keeps_the_result_out():
@@ -200,7 +202,7 @@ async def test_a_cancel_that_the_api_stored_keeps_the_result_out():
     bench.steps.clear()
     await bench.end(bench.result())
     assert bench.steps == IN_ORDER[1:]
-    assert bench.events()[0].type == DIARIZATION_FAILED
+    assert bench.events()[0].type == DIARIZE.failed
 
 
 async def test_a_job_that_takes_the_engine_down_is_also_set_aside():
@@ -251,7 +253,7 @@ async def test_of_a_job_erased_while_its_result_was_stored_nothing_stays():
 async def test_a_large_result_travels_by_reference(broker: BrokerKind, inline: bool):
     bench = Bench(broker)
     await bench.end(bench.result(segments=300))  # some 33 KB
-    completed = bench.events()[0].read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    completed = bench.events()[0].read(DIARIZE.completed, DiarizationCompleted)
     assert (completed.result is not None) is inline
     assert completed.object.size == len(bench.store.get(completed.object.key))
 
@@ -260,7 +262,7 @@ async def test_a_stored_result_that_does_not_read_back_is_told_by_reference():
     bench = Bench()
     bench.store.put(f"jobs/{bench.job.id}/runs/live/result.json", b'{"segments": null}')
     await bench.end(None)
-    completed = bench.events()[0].read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    completed = bench.events()[0].read(DIARIZE.completed, DiarizationCompleted)
     assert completed.result is None
     assert completed.object.size == len(b'{"segments": null}')
 
@@ -268,7 +270,7 @@ async def test_a_stored_result_that_does_not_read_back_is_told_by_reference():
 async def test_a_dead_letter_keeps_bytes_key_and_headers():
     bench = Bench()
     await bench.bus.ensure_topics(LAYOUT.topics())
-    delivery = Delivery(bench.records, bench.bus, LAYOUT, BrokerKind.KAFKA)
+    delivery = Delivery(bench.records, bench.bus, LAYOUT, installed(), BrokerKind.KAFKA)
     bad = Record(Position("gpu-jobs", 3, 7), b"k", b"\xff{", (("mine", b"1"), ("error", b"of another life")))
     await delivery.dead_letter(bad, EventInvalid().info, 1)
     huge = Record(Position("gpu-jobs", 3, 8), None, bytes(DEAD_LETTER_LIMIT + 1))

@@ -22,7 +22,7 @@ class Heard:
 
 def test_acknowledgements_leave_in_the_order_of_a_partition():
     heard, receipts = Heard(), None
-    receipts = Receipts(heard)
+    receipts = Receipts(heard, 8)
     first, second, other = heard.take(receipts, 0), heard.take(receipts, 1), heard.take(receipts, 0, partition=1)
     second()
     other()

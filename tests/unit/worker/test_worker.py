@@ -13,24 +13,24 @@ from processor.worker import Worker
 from schemas.errors import AudioUnreadable, EngineCrashed
 from schemas.events import (
     CANCEL_REQUESTED,
-    DIARIZATION_COMPLETED,
-    DIARIZATION_FAILED,
     JOB_PROGRESSED,
     JOB_REQUESTED,
     Event,
     event_id,
 )
 from schemas.jobs import CancelRequested, Job, JobProgressed, JobState, Lane, Progress
-from schemas.results import DiarizationCompleted, DiarizationFailed
+from schemas.operations import DIARIZE
+from schemas.results import DiarizationCompleted, RunFailed
 from schemas.topics import Layout
 from tests.support.worker import ToldEngine, accept, finished, job_event, new_job, record_of
 from turnstream.bus.base import Position, Record
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
+from turnstream.operations import installed
 from turnstream.records import Records
 from turnstream.settings import Settings
 
-LAYOUT = Layout()
+LAYOUT = Layout().including(installed())
 
 
 class Stack:
@@ -49,13 +49,16 @@ class Stack:
     def start_over(self) -> None:
         """Another process: the same store and bus, a new worker and engine."""
         self.engine = ToldEngine()
-        self.worker = Worker(self.settings, self.records, self.bus, LAYOUT, self.engine, self)
+        self.worker = Worker(self.settings, self.records, self.bus, LAYOUT, installed(), self.engine, self)
 
     def pause(self, partition: int) -> None:
         self.paused.add(partition)
 
     def resume(self, partition: int) -> None:
         self.paused.discard(partition)
+
+    def behind(self) -> set[int]:
+        return self.paused
 
     async def start(self) -> "Stack":
         await self.bus.ensure_topics(LAYOUT.topics())
@@ -101,7 +104,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    made = await Stack(tmp_path, diarization_max_batch_size=2, max_attempts=2).start()
+    made = await Stack(tmp_path, diarization_max_batch_size=2, max_attempts=2, queue_limit=256).start()
     yield made
     await made.worker.close()
     assert not made.worker.broken.is_set()
@@ -116,7 +119,7 @@ async def test_a_job_goes_all_the_way(stack: Stack):
     await stack.until(lambda: stack.acked == [0])
     assert stack.state(id) is JobState.SUCCEEDED
     assert stack.records.mark(*id) is None
-    completed = stack.told()[0].read(DIARIZATION_COMPLETED, DiarizationCompleted)
+    completed = stack.told()[0].read(DIARIZE.completed, DiarizationCompleted)
     assert completed.result is not None
     assert 0 <= completed.result.timings.queue < 5
 
@@ -195,7 +198,7 @@ async def test_a_pending_run_whose_event_cannot_be_read_ends_with_that_error(sta
     stack.receive(Record(Position("gpu-jobs", 0, 0), job.id.encode(), value, headers))
     await stack.until(lambda: stack.acked == [0])
     (event,) = stack.told()
-    failed = event.read(DIARIZATION_FAILED, DiarizationFailed)
+    failed = event.read(DIARIZE.failed, RunFailed)
     assert event.id == event_id(job.id, "live")
     assert failed.error == stack.records.ending(job.id, "live").error
     assert failed.error.code in {"unknown_operation", "event_version_unknown"}
@@ -284,7 +287,7 @@ async def test_a_failed_job_is_told_as_failed(stack: Stack):
     await stack.until(lambda: stack.engine.open_ids)
     stack.engine.fail(id, AudioUnreadable("broken").info)
     await stack.until(lambda: stack.acked == [0])
-    assert stack.told()[0].read(DIARIZATION_FAILED, DiarizationFailed).error.code == "audio_unreadable"
+    assert stack.told()[0].read(DIARIZE.failed, RunFailed).error.code == "audio_unreadable"
     assert stack.bus.records("gpu-jobs.dlq") == []
 
 
@@ -390,7 +393,7 @@ async def test_an_open_job_is_cancelled(stack: Stack):
     await stack.until(lambda: stack.acked == [0])
     assert stack.engine.cancelled == [id]
     assert stack.state(id) is JobState.CANCELLED
-    assert stack.told()[0].read(DIARIZATION_FAILED, DiarizationFailed).error.code == "job_cancelled"
+    assert stack.told()[0].read(DIARIZE.failed, RunFailed).error.code == "job_cancelled"
 
 
 async def test_a_queued_job_is_cancelled_before_it_is_opened(stack: Stack):
@@ -411,7 +414,7 @@ async def test_a_job_cancelled_before_it_came_is_told_as_cancelled(stack: Stack)
     stack.receive(job_event(job))
     await stack.until(lambda: stack.acked == [0])
     assert stack.engine.opened == []
-    assert stack.told()[0].type == DIARIZATION_FAILED
+    assert stack.told()[0].type == DIARIZE.failed
 
 
 async def test_control_takes_any_bytes_and_goes_on(stack: Stack):
