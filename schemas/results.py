@@ -2,7 +2,7 @@
 
 from typing import Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from schemas.base import Value
 from schemas.errors import ErrorInfo
@@ -105,14 +105,23 @@ class TranscriptionResult(Value):
     model: ModelInfo
 
 
-class SpeakerWord(Word):
+class OfSpeaker(Value):
+    """What one speaker said. That nobody is known to have said it is told as null, also where other nulls are left out."""
+
     speaker: str | None = Field(description="null where nobody's turn is near")
 
+    @model_serializer(mode="wrap")
+    def _with_speaker(self, fields: SerializerFunctionWrapHandler):
+        return {**fields(self), "speaker": self.speaker}
 
-class SpeakerSegment(Value):
+
+class SpeakerWord(OfSpeaker, Word):
+    """One spoken word, and whose it is."""
+
+
+class SpeakerSegment(OfSpeaker):
     """What one speaker said in one stretch; a segment ends where the speaker changes."""
 
-    speaker: str | None
     start: float
     end: float
     text: str

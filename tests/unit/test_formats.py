@@ -1,11 +1,39 @@
-"""Results in other formats, read back by an independent parser."""
+"""Results in other formats, read back by independent parsers."""
 
+import csv
+import html
+import io
 import json
+from itertools import pairwise
 
+import pysubs2
+import pytest
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
 from pyannote.database.util import load_rttm
 
-from schemas.formats import FORMATS, to_json, to_rttm
-from schemas.results import AnalysedAudio, DiarizationResult, ModelInfo, Segment, Timings
+from processor.engines.transcript import combine
+from schemas.formats import (
+    DIARIZATION_FORMATS,
+    FORMATS,
+    TRANSCRIPT_FORMATS,
+    TRANSCRIPTION_FORMATS,
+    to_csv,
+    to_json,
+    to_rttm,
+    to_text,
+)
+from schemas.results import (
+    AnalysedAudio,
+    DiarizationResult,
+    ModelInfo,
+    Segment,
+    Timings,
+    TranscriptResult,
+)
+from schemas.subtitles import LEAST_MS, MAX_SECONDS, MAX_WIDTH, Cue, cues, one_line, to_srt, to_vtt
+from tests.support.results import JOB_ID, segment, segments, stages, transcript, transcription, turn, turns, word
 
 RESULT = DiarizationResult(
     job_id="01900000-0000-7000-8000-000000000000",
@@ -20,20 +48,238 @@ RESULT = DiarizationResult(
     model=ModelInfo(name="m", source="directory", mode="exact", device="cpu", revision="0"),
 )
 
+SAID = segment(speaker="SPEAKER_00", start=0.5, end=1.25, text="Hello there.")
+
+
+def rttm_turns(text, path):
+    path.write_text(text)
+    tracks = load_rttm(path)[JOB_ID].itertracks(yield_label=True)
+    return [(label, round(turn.start, 3), round(turn.end, 3)) for turn, _, label in tracks]
+
+
+def read_srt(text):
+    """(start, end, text) by one parser, as milliseconds; the other one must have read the same."""
+    found = [(cue.start, cue.end, cue.text) for cue in pysubs2.SSAFile.from_string(text, "srt", keep_html_tags=True)]
+    assert found == [cue[:3] for cue in read_captions(text, "srt")]
+    return found
+
+
+def read_vtt(text):
+    """(start, end, text, voice)."""
+    return read_captions(text, "vtt")
+
+
+def read_captions(text, format):
+    if not text:
+        return []
+    strict = {"strict": True} if format == "vtt" else {}
+    captions = webvtt.from_buffer(io.StringIO(text), format=format, **strict)
+    plain = html.unescape if format == "vtt" else str
+    return [
+        (
+            caption.start_time.in_milliseconds(),
+            caption.end_time.in_milliseconds(),
+            plain(caption.text if format == "vtt" else caption.raw_text).strip(),
+            plain(caption.voice) if format == "vtt" and caption.voice else None,
+        )
+        for caption in captions
+    ]
+
 
 def test_rttm_reads_back(tmp_path):
-    path = tmp_path / "result.rttm"
-    path.write_text(to_rttm(RESULT))
-    annotation = load_rttm(path)[RESULT.job_id]
-    turns = [
-        (label, round(turn.start, 3), round(turn.end, 3)) for turn, _, label in annotation.itertracks(yield_label=True)
-    ]
+    turns = rttm_turns(to_rttm(RESULT), tmp_path / "result.rttm")
     assert turns == [("SPEAKER_00", 0.03, 1.5), ("SPEAKER_01", 1.25, 2.0)]
 
 
-def test_json_reads_back():
-    assert DiarizationResult.model_validate(json.loads(to_json(RESULT))) == RESULT
+def test_rttm_of_a_transcript_has_its_turns(tmp_path):
+    text = to_rttm(transcript(SAID, turns=[turn("Anna B", 0.25, 1.5)]))
+    assert rttm_turns(text, tmp_path / "result.rttm") == [("Anna_B", 0.25, 1.5)]
 
 
-def test_each_format_has_a_media_type_of_its_own():
-    assert len({media for media, _ in FORMATS.values()}) == len(FORMATS)
+def test_csv_reads_back():
+    turns = [
+        Segment(speaker='A, "the" one', start=0.0304, end=360000.5, confidence=0.25),
+        Segment(speaker="B\nC", start=1, end=2),
+    ]
+    rows = list(csv.DictReader(io.StringIO(to_csv(RESULT.model_copy(update={"segments": turns})), newline="")))
+    assert rows == [
+        {"speaker": 'A, "the" one', "start": "0.030", "end": "360000.500", "confidence": "0.25"},
+        {"speaker": "B\nC", "start": "1.000", "end": "2.000", "confidence": ""},
+    ]
+
+
+@pytest.mark.parametrize("result", [RESULT, transcription(SAID), transcript(SAID, SAID | {"speaker": None})])
+def test_json_reads_back(result):
+    assert type(result).model_validate(json.loads(to_json(result))) == result
+
+
+def test_a_word_that_nobody_said_says_so():
+    words = [word(" Hi.", 0, 1) | {"speaker": None}]
+    (told,) = json.loads(to_json(transcript(segment(*words, speaker=None))))["segments"]
+    assert (told["speaker"], told["words"][0]["speaker"]) == (None, None)
+
+
+def test_text_is_a_line_a_segment():
+    blank, unknown = SAID | {"text": " \n"}, SAID | {"text": " Two\nlines.", "speaker": None}
+    assert to_text(transcription(SAID, blank, unknown)) == "Hello there.\nTwo lines.\n"
+    assert to_text(transcript(SAID, blank, unknown)) == "SPEAKER_00: Hello there.\n?: Two lines.\n"
+
+
+def test_srt():
+    assert to_srt(transcription(SAID, SAID)).startswith(
+        "1\n00:00:00,500 --> 00:00:01,250\nHello there.\n\n2\n00:00:00,500"
+    )
+    assert read_srt(to_srt(transcript(SAID, SAID | {"speaker": None}))) == [
+        (500, 1250, "SPEAKER_00: Hello there."),
+        (500, 1250, "?: Hello there."),
+    ]
+
+
+def test_vtt():
+    assert to_vtt(transcription(SAID)) == "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\nHello there.\n"
+    assert read_vtt(to_vtt(transcript(SAID, SAID | {"speaker": None}))) == [
+        (500, 1250, "Hello there.", "SPEAKER_00"),
+        (500, 1250, "Hello there.", None),
+    ]
+
+
+def test_what_a_format_would_take_for_its_own_is_escaped():
+    text = "a < b && <i>c</i> &amp;\r\n\r\n2\n00:00:05.000 --> 00:00:06.000\n\u2028\x00NOTE"
+    line = "a < b && <i>c</i> &amp; 2 00:00:05.000 --> 00:00:06.000 NOTE"
+    said = transcript(SAID | {"text": text, "speaker": "R&D <\n\n-->"})
+    assert read_vtt(to_vtt(said)) == [(500, 1250, line, "R&D < -->")]
+    assert to_vtt(said).count("-->") == 1
+    arrows = line.replace("-->", "→")
+    assert [cue[:3] for cue in read_captions(to_srt(said), "srt")] == [(500, 1250, f"R&D < →: {arrows}")]
+
+
+def test_nothing_said_makes_a_legal_document():
+    for result in (transcription(), transcript(), transcription(SAID | {"text": ""})):
+        assert (to_srt(result), to_text(result), to_vtt(result)) == ("", "", "WEBVTT\n")
+        assert read_vtt(to_vtt(result)) == []
+    assert to_rttm(transcript()) == ""
+    assert to_csv(RESULT.model_copy(update={"segments": []})) == "speaker,start,end,confidence\r\n"
+
+
+def test_more_than_a_hundred_hours():
+    late = transcription(SAID | {"start": 360000.001, "end": 4000000.0})
+    assert read_captions(to_srt(late), "srt")[0][:2] == read_vtt(to_vtt(late))[0][:2] == (360000001, 4000000000)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.5, 0.5004])
+def test_a_cue_lasts_some_time(end):
+    assert read_vtt(to_vtt(transcription(SAID | {"end": end})))[0][:2] == (500, 500 + LEAST_MS)
+
+
+def test_nothing_begins_before_the_recording():
+    assert read_vtt(to_vtt(transcription(SAID | {"start": -0.1})))[0][0] == 0
+
+
+def test_cues_are_in_the_order_of_their_starts():
+    texts = [cue.text for cue in cues(transcription(SAID | {"start": 3, "end": 4, "text": "later"}, SAID).segments)]
+    assert texts == ["Hello there.", "later"]
+
+
+def spoken(texts, seconds=0.3):
+    return segment(*(word(text, index * seconds, (index + 1) * seconds) for index, text in enumerate(texts)))
+
+
+def test_a_long_segment_is_broken_between_words():
+    found = cues(transcription(spoken([" word"] * 20)).segments)
+    assert [(cue.start, cue.end, cue.text) for cue in found] == [
+        (0, 5100, " ".join(["word"] * 17)),
+        (5100, 6000, "word word word"),
+    ]
+
+
+def test_rather_after_a_mark():
+    words = [" word"] * 11 + [" word,"] + [" word"] * 8
+    assert [len(cue.text.split()) for cue in cues(transcription(spoken(words)).segments)] == [12, 8]
+    early = [" word,"] + [" word"] * 19
+    assert [len(cue.text.split()) for cue in cues(transcription(spoken(early)).segments)] == [16, 4]
+
+
+def test_a_slow_one_by_its_time():
+    found = cues(transcription(spoken([" a", " b", " c", " d", " e"], seconds=2.5)).segments)
+    assert [cue.text for cue in found] == ["a b", "c d", "e"]
+
+
+def test_wide_characters_count_twice():
+    assert [len(cue.text) for cue in cues(transcription(spoken(["语"] * 60, 0.1)).segments)] == [42, 18]
+
+
+def test_a_word_is_never_broken_and_neither_is_a_segment_without_words():
+    long = "x" * 200
+    assert [cue.text for cue in cues(transcription(spoken([" a", long, " b"])).segments)] == ["a", long, "b"]
+    assert [cue.text for cue in cues(transcription(segment(text=long, start=0, end=60)).segments)] == [long]
+
+
+def expected(result) -> list[Cue]:
+    """Only whitespace that parsers strip may be lost."""
+    return [cue for cue in cues(result.segments) if cue.text.strip()]
+
+
+@given(segments(), turns())
+def test_what_is_written_reads_back(spoken, turns):
+    result = TranscriptResult(job_id=JOB_ID, run="live", **combine(stages(spoken, turns)))
+    assert read_vtt(to_vtt(result)) == [
+        (cue.start, cue.end, cue.text.strip(), None if cue.speaker == "?" else cue.speaker) for cue in expected(result)
+    ]
+    assert [cue[:3] for cue in read_captions(to_srt(result), "srt")] == [
+        (cue.start, cue.end, f"{cue.speaker}: {cue.text.strip()}".replace("-->", "→")) for cue in expected(result)
+    ]
+
+
+def unspaced(text):
+    return "".join(one_line(text).split())
+
+
+@given(segments())
+def test_cues_say_everything_that_was_said(spoken):
+    for said in transcription(*spoken).segments:
+        words = sorted(said.words, key=lambda word: word.start)
+        found = cues([said.model_copy(update={"words": words})])
+        whole = said.text if len(found) <= 1 else "".join(word.word for word in words)
+        assert unspaced("".join(cue.text for cue in found)) == unspaced(whole)
+        assert all(0 <= cue.start < cue.end for cue in found)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 4000), st.booleans()), min_size=1, max_size=60))
+def test_each_cue_fits_or_is_one_word(words):
+    """Of (length, milliseconds, whether a mark follows)."""
+    starts = [sum(length for _, length, _ in words[:index]) / 1000 for index in range(len(words))]
+    given = [
+        word(" " + "x" * size + "." * mark, start, start + length / 1000)
+        for start, (size, length, mark) in zip(starts, words, strict=True)
+    ]
+    found = cues(transcription(segment(*given)).segments)
+    assert " ".join(cue.text for cue in found) == "".join(word["word"] for word in given).strip()
+    for cue in found:
+        fits = len(cue.text) <= MAX_WIDTH and cue.end - cue.start <= MAX_SECONDS * 1000 + LEAST_MS
+        assert fits or len(cue.text.split()) == 1
+    assert all(one.start <= next.start for one, next in pairwise(found))
+
+
+@pytest.mark.parametrize("formats", [DIARIZATION_FORMATS, TRANSCRIPTION_FORMATS, TRANSCRIPT_FORMATS])
+def test_each_format_has_a_media_type_of_its_own(formats):
+    assert len({known.media_type for known in formats.values()}) == len(formats)
+    assert next(iter(formats)) == "json", "what a caller gets who does not choose"
+
+
+@pytest.mark.parametrize(
+    ("formats", "result"),
+    [
+        (DIARIZATION_FORMATS, RESULT),
+        (TRANSCRIPTION_FORMATS, transcription(SAID)),
+        (TRANSCRIPT_FORMATS, transcript(SAID, turns=[turn("SPEAKER_00", 0, 1)])),
+    ],
+)
+def test_each_format_can_write_the_result_it_is_for(formats, result):
+    assert all(known.write(result) for known in formats.values())
+
+
+def test_the_old_name_has_what_it_had():
+    assert {name: media for name, (media, _) in FORMATS.items()} == {
+        "json": "application/json",
+        "rttm": "text/x-rttm",
+    }
