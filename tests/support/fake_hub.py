@@ -1,4 +1,7 @@
-"""The Hugging Face hub as its client sees it: files of repositories, gates and tokens, on a local port."""
+"""The Hugging Face hub as its client sees it: files of repositories, gates and tokens, on a local port.
+
+Without a token everything can be read but what is gated.
+"""
 
 import hashlib
 import re
@@ -28,7 +31,18 @@ class FakeHub:
         repo, revision, name = match.groups() if match else ("", "", "")
         content = self.repos.get(repo, {}).get(name, b"")
         refusals = [
-            (401, "X-Error-Message", "Invalid credentials in Authorization header", token not in (TOKEN, NARROW_TOKEN)),
+            (
+                401,
+                "X-Error-Message",
+                "Invalid credentials in Authorization header",
+                token not in ("", TOKEN, NARROW_TOKEN),
+            ),
+            (
+                401,
+                "X-Error-Code",
+                "RepoNotFound",
+                not token and repo not in self.repos,
+            ),  # so as not to tell what is private
             (404, "X-Error-Code", "RepoNotFound", repo not in self.repos),
             (403, "X-Error-Message", "Please enable access to public gated repositories", token == NARROW_TOKEN),
             (403, "X-Error-Code", "GatedRepo", repo in self.gated),
@@ -37,7 +51,7 @@ class FakeHub:
         ]
         for status, header, value, applies in refusals:
             if applies:
-                return status, {header: value}, b""
+                return status, {header: value, "X-Repo-Commit": COMMIT}, b""
         return 200, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from schemas.errors import WeightsUnavailable
 from turnstream.settings import Settings
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 """Takes one line for people about what goes on."""
@@ -28,6 +31,20 @@ def cache_dir(settings: Settings) -> Path:
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("turnstream"))
+
+
+@contextmanager
+def keeping(settings: Settings) -> Generator[None]:
+    """What goes wrong where weights are fetched and kept, as WeightsUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("weights cannot be kept in %s: %s", cache_dir(settings), error)
+        raise WeightsUnavailable(
+            f"The weights cannot be kept in the cache directory (CACHE_DIR): {error.strerror}"
+        ) from error
+    except ImportError as error:
+        raise WeightsUnavailable(f"{error.name} is not installed: pip install 'turnstream[worker]'") from error
 
 
 def sha256_of(path: Path) -> str:

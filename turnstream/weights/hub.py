@@ -17,10 +17,23 @@ REPORT_EVERY = 10 * MB
 
 
 class Hub:
-    """`folder` is the cache, None for the one the hub client shares with other programs. `online=False` only looks there."""
+    """`folder` is the cache, None for the one the hub client shares with other programs. `online=False` only looks there.
 
-    def __init__(self, token: str, folder: Path | None, *, deadline: float, say: Say, online: bool = True) -> None:
+    An empty `token` reads what is public. `setting` is what a user sets to have another model.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        folder: Path | None,
+        *,
+        deadline: float,
+        say: Say,
+        online: bool = True,
+        setting: str = "DIARIZATION_MODEL",
+    ) -> None:
         self._token = token
+        self._setting = setting
         self._folder = folder
         self._deadline = deadline
         self._say = say
@@ -39,7 +52,7 @@ class Hub:
                 name,
                 subfolder=reference.folder or None,
                 revision=reference.revision,
-                token=self._token,
+                token=self._token or False,
                 cache_dir=self._folder,
                 endpoint=os.environ.get("HF_ENDPOINT"),
                 etag_timeout=METADATA_TIMEOUT,
@@ -49,14 +62,30 @@ class Hub:
         except HFValidationError as error:
             raise WeightsUnavailable(
                 f"{reference.repo!r} is neither a directory here nor the name of a model on the hub. "
-                "Check DIARIZATION_MODEL."
+                f"Check {self._setting}."
             ) from error
         except TimeoutError as error:
             raise WeightsUnavailable(f"{error}. Run it again: what has arrived is kept.") from error
         except (OSError, httpx.HTTPError, RuntimeError) as error:
             # RuntimeError: after a refused connection the client (1.16) tries again with a session that it has closed.
-            raise _explained(error, reference.repo, name) from error
+            raise self._explained(error, reference.repo, name) from error
         return Path(path)
+
+    def optional(self, reference: Reference, name: str) -> Path | None:
+        """The file, or None where the repository is known to have none of that name."""
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        try:
+            return self.file(reference, name)
+        except WeightsUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+                return None
+            known = try_to_load_from_cache(reference.repo, name, self._folder, reference.revision)
+            if known is None:  # the cache knows neither the file nor that there is none
+                raise
+            return None
 
     def _meter(self, what: str) -> Any:
         """What the hub client takes for a progress bar: it speaks to `say`, and it ends what takes too long."""
@@ -83,38 +112,39 @@ class Hub:
 
         return Meter
 
+    def _explained(self, error: BaseException, repo: str, name: str) -> ModelError:
+        """The hub's refusal as an error that says what to do. The client hides some refusals as causes of others."""
+        from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
-def _explained(error: BaseException, repo: str, name: str) -> ModelError:
-    """The hub's refusal as an error that says what to do. The client hides some refusals as causes of others."""
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
-
-    chain = list(_causes(error))
-    status = next((link.response.status_code for link in chain if isinstance(link, HfHubHTTPError)), None)
-    if status == 401:
-        return WeightsTokenRefused(
-            f"The hub does not know the HF_TOKEN it was sent for {repo}. Make a new one with the right to read at "
-            "https://hf.co/settings/tokens, or leave HF_TOKEN unset to use the open weights."
-        )
-    if any(isinstance(link, GatedRepoError) for link in chain):
-        return WeightsTermsNotAccepted(
-            f"Accept the terms of {repo} at https://hf.co/{repo} with the account that HF_TOKEN belongs to, "
-            "or leave HF_TOKEN unset to use the open weights."
-        )
-    if status == 403:
-        return WeightsTokenRefused(
-            f"HF_TOKEN may not read {repo}: give it the right to read gated repositories at "
-            "https://hf.co/settings/tokens."
-        )
-    if status == 404:
+        chain = list(_causes(error))
+        status = next((link.response.status_code for link in chain if isinstance(link, HfHubHTTPError)), None)
+        if status == 401 and not self._token:  # also said of what does not exist
+            return WeightsUnavailable(
+                f"The hub has no {repo} for everybody. Check {self._setting}, or set HF_TOKEN to one that may read it."
+            )
+        if status == 401:
+            return WeightsTokenRefused(
+                f"The hub does not know the HF_TOKEN it was sent for {repo}. Make a new one with the right to read at "
+                "https://hf.co/settings/tokens, or leave HF_TOKEN unset to use the open weights."
+            )
+        if any(isinstance(link, GatedRepoError) for link in chain):
+            return WeightsTermsNotAccepted(
+                f"Accept the terms of {repo} at https://hf.co/{repo} with the account that HF_TOKEN belongs to, "
+                "or leave HF_TOKEN unset to use the open weights."
+            )
+        if status == 403:
+            return WeightsTokenRefused(
+                f"HF_TOKEN may not read {repo}: give it the right to read gated repositories at "
+                "https://hf.co/settings/tokens."
+            )
+        if status == 404:
+            file = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+            what = f"{name} in {repo}" if file else repo
+            return WeightsUnavailable(f"The hub has no {what}, or HF_TOKEN may not see it. Check {self._setting}.")
         return WeightsUnavailable(
-            f"The hub has no {name} in {repo}, or HF_TOKEN may not see it. Check DIARIZATION_MODEL."
-            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-            else f"The hub has no {repo}, or HF_TOKEN may not see it. Check DIARIZATION_MODEL."
+            f"{name} of {repo} is not on this machine, and the hub could not be reached. Check the network, or set "
+            f"{self._setting} to a local directory."
         )
-    return WeightsUnavailable(
-        f"{name} of {repo} is not on this machine, and the hub could not be reached. Check the network, or set "
-        "DIARIZATION_MODEL to a local directory."
-    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

