@@ -1,4 +1,4 @@
-"""The engine in a process of its own, seen from the worker: what it does to itself, it does not do to the worker."""
+"""The engines in a process of their own, seen from the worker: what they do to it, they do not do to the worker."""
 
 import asyncio
 import logging
@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from processor.engines import child
-from processor.engines.base import EngineLost, JobTask, Outcome, Progressed
+from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome, Progressed
 from schemas.errors import EngineCrashed, EngineHung, TurnstreamError
 from turnstream.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Id = tuple[str, str]
+Event = Outcome | EngineLost | ModelsChanged
 
 WATCH = 0.1
 """Seconds between two looks at whether the child still speaks."""
@@ -36,7 +37,8 @@ class EngineProcess:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._open: dict[Id, JobTask] = {}
-        self._out: asyncio.Queue[Outcome | EngineLost] = asyncio.Queue()
+        self._out: asyncio.Queue[Event] = asyncio.Queue()
+        self._focus: str | None = None
         self._child: _Child | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -62,8 +64,17 @@ class EngineProcess:
         if self._open.pop(id, None) is not None:
             self._send(child.Cancel(id))
 
-    async def outcomes(self) -> AsyncIterator[Outcome | EngineLost]:
-        """What becomes of the open jobs, for ever."""
+    async def focus(self, model: str | None) -> None:
+        """Have the jobs of this model go on, whatever has to be unloaded and parked for it. None: the child decides."""
+        self._focus = model
+        self._send(child.Focus(model))
+
+    async def prefetch(self, model: str) -> None:
+        """Have the files of a model read ahead that will be in focus soon."""
+        self._send(child.Prefetch(model))
+
+    async def outcomes(self) -> AsyncIterator[Event]:
+        """What becomes of the open jobs and of the models, for ever."""
         while True:
             yield await self._out.get()
 
@@ -94,6 +105,7 @@ class EngineProcess:
             log.error("%s (process %d, %d open jobs)", error, self._child.pid, len(lost))
             pause = 0.0 if self._child.ready else min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
             self._child = None
+            self._out.put_nowait(ModelsChanged())
             await asyncio.sleep(pause)
             self._spawn()
             if lost:
@@ -125,6 +137,8 @@ class EngineProcess:
 
     def _spawn(self) -> None:
         self._child = _Child(self._settings, self._heard)
+        if self._focus is not None:
+            self._send(child.Focus(self._focus))
         for task in self._open.values():
             self._send(child.Open(task))
 
@@ -136,6 +150,8 @@ class EngineProcess:
                 self._child.connection.send(command)
 
     def _heard(self, beat: child.Beat) -> None:
+        if beat.models is not None:
+            self._out.put_nowait(beat.models)
         for outcome in beat.outcomes:
             if outcome.id in self._open:  # else it was cancelled meanwhile
                 if not isinstance(outcome, Progressed):

@@ -153,7 +153,8 @@ class ModelManager:
         if name in self._resident:
             return True
         size = self._sizes.get(name)
-        return size is not None and self._taken + size <= self._memory.budget
+        coming = self._sizes.get(self._load.name, self._memory.budget) if self._load is not None else 0
+        return size is not None and self._taken + coming + size <= self._memory.budget
 
     def events(self) -> tuple[list[Loaded], list[Unloaded]]:
         """What was loaded and unloaded since this was last asked."""

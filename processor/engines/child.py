@@ -1,4 +1,4 @@
-"""The engine process: owns the engine and the device, does what its parent says, dies when its parent does."""
+"""The engine process: owns the engines and the device, does what its parent says, dies when its parent does."""
 
 import ctypes
 import logging
@@ -8,10 +8,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from processor.engines.base import Engine, JobTask, Outcome
+from processor.engines import hub
+from processor.engines.base import JobTask, ModelsChanged, Outcome
+from processor.engines.hub import Hub
 from turnstream import logs
 from turnstream.settings import Settings
 
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 
 BEAT = 1.0
 """Seconds after which the child speaks up, whether it has anything to say or not."""
+REST = 1.0
+"""Seconds an idle child waits for a command before it looks after its models."""
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
 
@@ -36,11 +41,25 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Focus:
+    """The model whose jobs matter now; None: the engine process decides."""
+
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """This model will be in focus soon."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     pass
 
 
-Command = Open | Cancel | Close
+Command = Open | Cancel | Focus | Prefetch | Close
 
 
 # To the parent
@@ -52,6 +71,8 @@ class Beat:
 
     outcomes: tuple[Outcome, ...] = ()
     loading: bool = False
+    models: ModelsChanged | None = None
+    """None: as they were said to be last."""
 
 
 def main(connection: Connection, settings: Settings, parent: int) -> None:
@@ -61,11 +82,16 @@ def main(connection: Connection, settings: Settings, parent: int) -> None:
     logging.captureWarnings(True)  # libraries' warnings become log lines
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, commands), name="commands", daemon=True).start()
+    # libgomp reads this as it is loaded, with torch. Waiting threads that spin would take the processor from the broker,
+    # the API and the worker, which on a small machine have the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     status = 0
     try:
-        engine = _engine(settings)
+        if settings.engine != "scripted":
+            threading.Thread(target=hub.import_ahead, name="import", daemon=True).start()
+        engines = Hub(settings)
         connection.send(Beat())
-        _work(engine, commands, connection)
+        _work(engines, commands, _Voice(engines, connection))
     except Exception:
         log.exception("the engine process fails")
         status = 1
@@ -73,25 +99,52 @@ def main(connection: Connection, settings: Settings, parent: int) -> None:
     os._exit(status)  # at once: a thread that decodes or downloads would keep the process
 
 
-def _work(engine: Engine, commands: "queue.SimpleQueue[Command]", connection: Connection) -> None:
-    spoke, loading = time.monotonic(), False
+def _work(engines: Hub, commands: "queue.SimpleQueue[Command]", voice: "_Voice") -> None:
     while True:
-        while not engine.open_jobs or not commands.empty():
-            match commands.get():
+        while (command := _next(commands, None if engines.open_jobs else REST)) is not None:
+            match command:
                 case Open(task):
-                    engine.open(task)
+                    if not engines.knows(task.model):
+                        voice.say(loading=True)  # its libraries may have to be imported
+                    engines.open(task)
                 case Cancel(id):
-                    engine.cancel(id)
+                    engines.cancel(id)
+                case Focus(model):
+                    engines.focus(model)
+                case Prefetch(model):
+                    engines.prefetch(model)
                 case Close():
-                    engine.close()
+                    engines.close()
                     return
-            if engine.loading and not loading:  # said before a step that may take as long as the load
-                loading = True
-                connection.send(Beat(loading=True))
-        outcomes = engine.step()
-        if outcomes or engine.loading != loading or time.monotonic() - spoke >= BEAT:
-            spoke, loading = time.monotonic(), engine.loading
-            connection.send(Beat(tuple(outcomes), loading))
+        voice.say()  # before a step that may take as long as a load
+        if engines.open_jobs:
+            voice.say(engines.step())
+        else:
+            engines.tend()
+
+
+def _next(commands: "queue.SimpleQueue[Command]", wait: float | None) -> Command | None:
+    """The next command, if one comes within `wait` seconds; None: if one is there."""
+    try:
+        return commands.get(block=wait is not None, timeout=wait)
+    except queue.Empty:
+        return None
+
+
+class _Voice:
+    """Tells the parent what is new to it, and at least every BEAT seconds, as long as jobs are open, that all is well."""
+
+    def __init__(self, engines: Hub, connection: Connection) -> None:
+        self._engines, self._connection = engines, connection
+        self._spoke, self._loading = time.monotonic(), False
+
+    def say(self, outcomes: Sequence[Outcome] = (), *, loading: bool = False) -> None:
+        now, models = time.monotonic(), self._engines.changes()
+        loading = loading or self._engines.loading
+        due = self._engines.open_jobs and now - self._spoke >= BEAT
+        if outcomes or models is not None or loading != self._loading or due:
+            self._spoke, self._loading = now, loading
+            self._connection.send(Beat(tuple(outcomes), loading, models))
 
 
 def _receive(connection: Connection, commands: "queue.SimpleQueue[Command]") -> None:
@@ -101,16 +154,6 @@ def _receive(connection: Connection, commands: "queue.SimpleQueue[Command]") -> 
             commands.put(connection.recv())
     except (EOFError, OSError):
         os._exit(1)
-
-
-def _engine(settings: Settings) -> Engine:
-    if settings.engine == "scripted":
-        from processor.engines.scripted import ScriptedEngine
-
-        return ScriptedEngine()
-    from processor.engines.diarize.start import diarize_engine
-
-    return diarize_engine(settings)
 
 
 def _die_with(parent: int) -> None:

@@ -3,7 +3,6 @@
 import os
 import resource
 import sys
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,9 +35,15 @@ class DeviceMemory:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._budget: int | None = None
 
-    @cached_property
+    @property
     def budget(self) -> int:
+        if self._budget is None:  # measured once, before the first model is loaded
+            self._budget = self._measured()
+        return self._budget
+
+    def _measured(self) -> int:
         if self._settings.model_memory_budget is not None:
             return self._settings.model_memory_budget
         if (cuda := self._cuda) is not None:
@@ -58,9 +63,8 @@ class DeviceMemory:
 
     @property
     def _cuda(self) -> Any:
-        cuda = sys.modules.get("torch.cuda")
-        wanted = cuda is not None and self._settings.device in {"auto", "cuda"}
-        return cuda if wanted and cuda.is_available() else None
+        cuda = sys.modules.get("torch.cuda") if self._settings.device in {"auto", "cuda"} else None
+        return cuda if cuda is not None and cuda.is_available() else None
 
 
 def resident() -> int:

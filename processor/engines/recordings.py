@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from processor.audio import Waveform, decode
 from schemas.jobs import Job
 from turnstream.object_store import connect
 from turnstream.records import Records
 from turnstream.settings import Settings
+
+if TYPE_CHECKING:
+    from processor.audio import Waveform
 
 Cancelled = Callable[[], bool]
 
@@ -22,8 +25,10 @@ class Recordings:
         # Each open job has the same share, so that all of them together stay within the budget.
         self._budget = settings.waveform_memory // settings.diarization_max_batch_size
 
-    def waveform(self, job: Job, cancelled: Cancelled) -> Waveform:
+    def waveform(self, job: Job, cancelled: Cancelled) -> "Waveform":
         """Raises an AudioError, StoreUnavailable, JobNotFound, and JobCancelled once `cancelled` says so."""
+        from processor.audio import decode  # imports torch, which not every engine needs
+
         spool_dir = self._settings.spool_dir
         spool_dir.mkdir(parents=True, exist_ok=True)
         with self._store().audio(job.id, spool_dir) as file:

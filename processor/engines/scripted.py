@@ -1,16 +1,17 @@
-"""The engine's public twin: it computes nothing, and does what the name of the uploaded file says.
+"""The engines' public twin: it computes nothing, and does what the name of the uploaded file says.
 
 ENGINE=scripted runs all of Turnstream without a model, for tests of whatever stands around it:
 
-    sleep-2.5.wav    takes 2.5 seconds, with progress
-    load-2.5.wav     the same, as if its model was being loaded; nothing else is done meanwhile
+    sleep-2.5.wav    takes 2.5 seconds with its model there, and tells its progress
+    load-2.5.wav     the same, as if something was being loaded; nothing else is done meanwhile
     error.wav        fails with engine_failed
     memory.wav       fails with engine_out_of_memory
     crash.wav        kills the engine process
     hang.wav         never returns from the step
     anything else    succeeds at the first step
 
-Only the beginning of the name counts. A job that succeeds has one turn, of SPEAKER_00 from 0.0 to 1.0.
+Only the beginning of the name counts. A job that succeeds has the example of its operation as its result. The model of
+each operation is a block of SCRIPTED_MODEL_BYTES that takes SCRIPTED_LOAD_SECONDS to load, so that swaps cost something.
 """
 
 import os
@@ -20,9 +21,12 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from processor.engines.base import Engine, Failed, Finished, JobTask, Outcome, Progressed
-from schemas.errors import EngineFailed, EngineOutOfMemory
-from schemas.jobs import Progress
+from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, Outcome, Progressed, Urgency
+from processor.model_manager import ModelSource
+from schemas.errors import EngineFailed, EngineOutOfMemory, TurnstreamError
+from schemas.jobs import Lane, Progress
+from schemas.operation import Operation
+from turnstream.settings import Settings
 
 Id = tuple[str, str]
 
@@ -37,11 +41,16 @@ _SECONDS = re.compile(r"(?:sleep|load)-(\d+(?:\.\d+)?)")
 class _OpenJob:
     task: JobTask
     opened: float
+    elapsed: float = 0.0
+    """Seconds that its model was there."""
+    seen: float | None = None
+    """When it was last advanced; None before the first time, and while it is parked."""
     told: float = 0.0
 
     @property
     def name(self) -> str:
-        return self.task.job.audio.filename or ""
+        audio = self.task.job.audio
+        return (audio.filename if audio else None) or ""
 
     @property
     def seconds(self) -> float:
@@ -49,31 +58,59 @@ class _OpenJob:
         return float(match[1]) if match else 0.0
 
     @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self.opened
+    def urgency(self) -> Urgency:
+        return self.task.job.lane is Lane.BATCH, self.opened
+
+    def pass_time(self) -> None:
+        now = time.monotonic()
+        self.elapsed += now - (self.seen or now)
+        self.seen = now
 
 
 class ScriptedEngine(Engine):
-    def __init__(self) -> None:
+    def __init__(self, operation: Operation, context: EngineContext) -> None:
+        self._operation = operation
+        self._models = context.models
         self._jobs: dict[Id, _OpenJob] = {}
         self._loading = False
+        settings = context.settings
+        self._models.register(ModelSource(operation.name, lambda: _model(settings), size=settings.scripted_model_bytes))
 
     def open(self, task: JobTask) -> None:
         job = self._jobs[task.id] = _OpenJob(task, time.monotonic())
         self._loading = self._loading or job.name.startswith("load")
 
+    def settle(self) -> list[Outcome]:
+        return []
+
     def step(self) -> list[Outcome]:
+        try:
+            model = self._models.get(self._operation.name)
+        except TurnstreamError as error:
+            failed: list[Outcome] = [Failed(id, error.info) for id in self._jobs]
+            self._jobs.clear()
+            return failed
+        if model is None:
+            return []
         outcomes = [outcome for job in list(self._jobs.values()) if (outcome := self._advance(job)) is not None]
         self._loading = False
         if not outcomes:
-            time.sleep(TICK)
+            time.sleep(TICK)  # the pass
         return outcomes
 
     def cancel(self, id: Id) -> None:
         self._jobs.pop(id, None)
 
+    def park(self) -> None:
+        for job in self._jobs.values():
+            job.seen = None
+
     def close(self) -> None:
         self._jobs.clear()
+
+    @property
+    def urgency(self) -> Urgency | None:
+        return min((job.urgency for job in self._jobs.values()), default=None)
 
     @property
     def open_jobs(self) -> int:
@@ -88,8 +125,10 @@ class ScriptedEngine(Engine):
             os.kill(os.getpid(), signal.SIGKILL)
         if job.name.startswith("hang"):
             _hang()
+        job.pass_time()
         if job.name.startswith("load"):
             time.sleep(job.seconds)
+            job.pass_time()
         if job.elapsed < job.seconds:
             return _progress(job)
         del self._jobs[job.task.id]
@@ -97,7 +136,12 @@ class ScriptedEngine(Engine):
             return Failed(job.task.id, EngineFailed("The file's name asked for an error").info)
         if job.name.startswith("memory"):
             return Failed(job.task.id, EngineOutOfMemory().info)
-        return Finished(job.task.id, _result(job))
+        return Finished(job.task.id, _result(job, self._operation))
+
+
+def _model(settings: Settings) -> bytearray:
+    time.sleep(settings.scripted_load_seconds)
+    return bytearray(b"\1") * settings.scripted_model_bytes  # written to, so that it does take memory
 
 
 def _progress(job: _OpenJob) -> Outcome | None:
@@ -106,7 +150,7 @@ def _progress(job: _OpenJob) -> Outcome | None:
         return None
     job.told = now
     left = max(0.0, job.seconds - job.elapsed)
-    progress = Progress(stage="segmentation", fraction=round(1 - left / job.seconds, 4), eta=round(left, 1))
+    progress = Progress(stage="computing", fraction=round(1 - left / job.seconds, 4), eta=round(left, 1))
     return Progressed(job.task.id, progress)
 
 
@@ -115,18 +159,15 @@ def _hang() -> NoReturn:
         time.sleep(3600)
 
 
-def _result(job: _OpenJob) -> dict[str, Any]:
-    segments = [{"speaker": "SPEAKER_00", "start": 0.0, "end": 1.0}]
-    elapsed = round(job.elapsed, 3)
-    audio = job.task.job.audio
-    return {
-        "segments": segments,
-        "exclusive_segments": segments,
-        "num_speakers": 1,
-        "speakers": ["SPEAKER_00"],
-        "performance": elapsed,
-        "timings": {"decode": 0, "load": 0, "segmentation": elapsed, "embedding": 0, "clustering": 0, "total": elapsed},
-        "warnings": [],
-        "audio": {"duration": audio.duration or 1.0, "sha256": audio.sha256, "sample_rate": 16000, "channels": 1},
-        "model": {"name": "scripted", "source": "directory", "mode": "exact", "device": "cpu", "revision": "none"},
-    }
+def _result(job: _OpenJob, operation: Operation) -> dict[str, Any]:
+    """The example, with what is true of this job where the example tells such things."""
+    result, elapsed, audio = dict(operation.example), round(job.elapsed, 3), job.task.job.audio
+    if "performance" in result:
+        result["performance"] = elapsed
+    if "timings" in result:
+        result["timings"] = {**dict.fromkeys(result["timings"], 0.0), "total": elapsed}
+    if "audio" in result and audio is not None:
+        result["audio"] = {**result["audio"], "sha256": audio.sha256, "duration": audio.duration or 1.0}
+    if "model" in result:
+        result["model"] = {**result["model"], "name": "scripted", "source": "directory", "revision": "none"}
+    return result

@@ -18,8 +18,9 @@ import pytest
 from processor import engine_process
 from processor.engine_process import EngineProcess
 from processor.engines import child
-from processor.engines.base import EngineLost, Failed, Finished, JobTask, Outcome, Progressed
-from schemas.errors import EngineCrashed, EngineFailed, EngineHung, EngineOutOfMemory
+from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Outcome, Progressed
+from processor.model_manager import Reason
+from schemas.errors import EngineCrashed, EngineFailed, EngineHung, EngineOutOfMemory, UnknownOperation
 from schemas.results import DiarizationResult
 from tests.support.waiting import until
 from tests.support.worker import new_job
@@ -29,8 +30,8 @@ LIMIT = 20
 """Seconds any single wait may take on a busy machine."""
 
 
-def task(filename: str = "a.wav") -> JobTask:
-    return JobTask(new_job(filename), "live")
+def task(filename: str = "a.wav", model: str = "diarize") -> JobTask:
+    return JobTask(new_job(filename), "live", model, {})
 
 
 @asynccontextmanager
@@ -44,10 +45,12 @@ async def running(tmp_path: Path, **settings: object) -> AsyncIterator[EnginePro
 
 
 async def following(engine: EngineProcess, last: Callable[[Outcome | EngineLost], bool]) -> list[Outcome | EngineLost]:
-    """Outcomes up to the one that `last` is true of."""
+    """Outcomes of jobs up to the one that `last` is true of."""
     seen: list[Outcome | EngineLost] = []
     async with asyncio.timeout(LIMIT), aclosing(engine.outcomes()) as outcomes:
         async for outcome in outcomes:
+            if isinstance(outcome, ModelsChanged):
+                continue
             seen.append(outcome)
             if last(outcome):
                 break
@@ -73,7 +76,8 @@ async def test_a_job_comes_back_with_a_whole_result(tmp_path: Path):
     result = DiarizationResult.model_validate(
         {**finished.result, "job_id": job.job.id, "run": job.run, "timings": timings}
     )
-    assert [(turn.speaker, turn.start, turn.end) for turn in result.segments] == [("SPEAKER_00", 0.0, 1.0)]
+    assert [turn.speaker for turn in result.segments] == ["SPEAKER_00", "SPEAKER_01"]
+    assert result.model.name == "scripted"
 
 
 async def test_several_jobs_advance_together_and_tell_their_progress(tmp_path: Path):
@@ -236,6 +240,94 @@ async def test_closing_ends_a_child_that_hangs(tmp_path: Path):
     assert engine.pid is None
 
 
+# Models
+
+MODEL = 16 << 20
+"""Bytes of a scripted model: far more than the memory of a process moves by itself."""
+
+
+async def told(engine: EngineProcess, last: Callable[[ModelsChanged], bool]) -> list[ModelsChanged]:
+    """What is told of models, up to what `last` is true of."""
+    seen: list[ModelsChanged] = []
+    async with asyncio.timeout(LIMIT), aclosing(engine.outcomes()) as outcomes:
+        async for outcome in outcomes:
+            if isinstance(outcome, ModelsChanged):
+                seen.append(outcome)
+                if last(outcome):
+                    break
+    return seen
+
+
+def resident(*models: str) -> Callable[[ModelsChanged], bool]:
+    return lambda told: set(told.resident) == set(models)
+
+
+async def test_models_that_fit_stay_together(tmp_path: Path):
+    async with running(tmp_path, scripted_model_bytes=MODEL, model_memory_budget=4 * MODEL) as engine:
+        await engine.open(task("sleep-0.1.wav", "diarize"))
+        seen = await told(engine, resident("diarize"))
+        await engine.open(task("sleep-0.1.wav", "transcribe"))
+        seen += await told(engine, resident("diarize", "transcribe"))
+    loads = [load for changed in seen for load in changed.loads]
+    assert [load.model for load in loads] == ["diarize", "transcribe"]
+    assert all(MODEL // 2 < load.bytes < 2 * MODEL for load in loads)
+    assert not any(changed.unloads for changed in seen)
+
+
+async def test_a_model_in_focus_takes_the_place_of_another_whose_jobs_go_on_later(tmp_path: Path):
+    async with running(tmp_path, scripted_model_bytes=MODEL, model_memory_budget=MODEL * 3 // 2) as engine:
+        await engine.focus("diarize")
+        first, second = task("sleep-60.wav"), task("sleep-0.1.wav", "transcribe")
+        await engine.open(first)
+        await told(engine, resident("diarize"))
+        await engine.prefetch("transcribe")
+        await engine.focus("transcribe")
+        await engine.open(second)
+        seen = await told(engine, resident("transcribe"))
+        unloaded = [unloaded for changed in seen for unloaded in changed.unloads]
+        assert [(unload.model, unload.reason) for unload in unloaded] == [("diarize", Reason.SWAP)]
+        assert isinstance(await end_of(engine, second), Finished)
+        await engine.focus("diarize")
+        await told(engine, resident("diarize"))
+        progressed = (await following(engine, lambda outcome: isinstance(outcome, Progressed)))[-1]
+        assert progressed.id == first.id
+
+
+async def test_an_idle_model_is_unloaded_while_the_child_waits_for_commands(tmp_path: Path):
+    async with running(tmp_path, scripted_model_bytes=MODEL, model_idle_seconds=0.2) as engine:
+        job = task()
+        await engine.open(job)
+        assert isinstance(await end_of(engine, job), Finished)
+        seen = await told(engine, lambda changed: bool(changed.unloads))
+        assert [unloaded.reason for unloaded in seen[-1].unloads] == [Reason.IDLE]
+        assert seen[-1].resident == ()
+
+
+async def test_a_new_child_has_no_models_and_the_same_focus(tmp_path: Path):
+    async with running(tmp_path, scripted_model_bytes=MODEL, model_memory_budget=MODEL * 3 // 2) as engine:
+        await engine.focus("transcribe")
+        job = task("sleep-60.wav", "transcribe")
+        await engine.open(job)
+        await told(engine, resident("transcribe"))
+        os.kill(engine.pid or 0, signal.SIGKILL)
+        await told(engine, resident())
+        assert isinstance(await end_of(engine, job), EngineLost)
+        await engine.open(task("sleep-60.wav", "diarize"))  # without the focus, the oldest job's model would stay
+        await engine.open(task("sleep-60.wav", "transcribe"))
+        await told(engine, resident("transcribe"))
+
+
+async def test_a_job_of_no_engine_fails_alone(tmp_path: Path):
+    async with running(tmp_path) as engine:
+        bad, good = task(model="smell"), task()
+        await engine.open(bad)
+        await engine.open(good)
+        failed = await end_of(engine, bad)
+        assert isinstance(failed, Failed)
+        assert failed.error.code == UnknownOperation.code
+        assert isinstance(await end_of(engine, good), Finished)
+
+
 PARENT = """
     import asyncio, pathlib, sys
     from tests.support.worker import new_job
@@ -247,11 +339,11 @@ PARENT = """
         engine = EngineProcess(Settings(engine="scripted", data_dir=pathlib.Path(sys.argv[1])))
         await engine.start()
         for filename in ("sleep-60.wav", *sys.argv[2:]):
-            await engine.open(JobTask(new_job(filename), "live"))
+            await engine.open(JobTask(new_job(filename), "live", "diarize", {}))
             async for _ in engine.outcomes():
                 break
         if sys.argv[2:]:
-            await engine.open(JobTask(new_job("hang.wav"), "live"))
+            await engine.open(JobTask(new_job("hang.wav"), "live", "diarize", {}))
         print(engine.pid, flush=True)
         await asyncio.sleep(600)
 
