@@ -68,6 +68,7 @@ class LaidOut:
 
 
 async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOut, stop: asyncio.Event) -> int:
+    from processor import probes
     from processor.app import GpuApp  # after logging is configured: Faust takes a second to import
     from processor.engine_process import EngineProcess
     from processor.worker import Worker
@@ -86,13 +87,17 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
             _then(EX_BROKER_FORGOT, _forgotten(bus, laid_out.incarnation)),
         )
 
-    try:
-        code = await _first(run(), _then(0, stop.wait()))
-        logger.info("stopping")
-        await worker.drain(settings.drain_limit)
-        return code
-    finally:
-        await asyncio.gather(_stop(app), worker.close())
+    async with probes.serve(
+        settings.metrics_host, settings.metrics_port, worker.metrics, lambda: worker.status.ready
+    ) as address:
+        worker.status.probes = address
+        try:
+            code = await _first(run(), _then(0, stop.wait()))
+            logger.info("stopping")
+            await worker.drain(settings.drain_limit)
+            return code
+        finally:
+            await asyncio.gather(_stop(app), worker.close())
 
 
 async def _stop(app: "GpuApp") -> None:

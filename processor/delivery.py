@@ -126,7 +126,7 @@ class Delivery:
     def _store(self, held: Held, outcome: Outcome) -> None:
         if not isinstance(outcome, ErrorInfo):
             self._records.put_result(*held.id, outcome)
-        elif outcome.code == CANCELLED.code:
+        elif ending_state(outcome) is JobState.CANCELLED:
             self._records.put_cancelled(*held.id)
         else:
             self._records.put_error(*held.id, outcome)
@@ -151,6 +151,12 @@ class Delivery:
 
     async def _in_thread(self, what: str, call: Callable[..., T], *args: object) -> T:
         return await persistently(what, lambda: asyncio.to_thread(call, *args))
+
+
+def ending_state(outcome: Outcome) -> JobState:
+    if not isinstance(outcome, ErrorInfo):
+        return JobState.SUCCEEDED
+    return JobState.CANCELLED if outcome.code == CANCELLED.code else JobState.FAILED
 
 
 def accepted(records: Records, job_id: str) -> bool:

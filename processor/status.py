@@ -19,10 +19,10 @@ class Status:
     """Written anew, whole, at each change. Forgotten at an orderly end."""
 
     def __init__(self, data_dir: Path, name: str = "worker", probes: str | None = None) -> None:
-        """`probes`: the address that answers /metrics, /healthz and /readyz."""
         self._data_dir = data_dir
         self._name = name
-        self._probes = probes
+        self.probes = probes
+        """The address that answers /metrics, /healthz and /readyz."""
         self._said: tuple[WorkerState, int | None] | None = None
         run_dir.state_path(data_dir, name).parent.mkdir(parents=True, exist_ok=True)
 
@@ -34,7 +34,7 @@ class Status:
         if (state, engine_pid) != self._said:
             self._said = (state, engine_pid)
             at = datetime.now(UTC).isoformat()
-            state_now = {"pid": os.getpid(), "engine_pid": engine_pid, "state": state, "probes": self._probes, "at": at}
+            state_now = {"pid": os.getpid(), "engine_pid": engine_pid, "state": state, "probes": self.probes, "at": at}
             run_dir.write_state(self._data_dir, self._name, state_now)
 
     def forget(self) -> None:

@@ -7,21 +7,24 @@ every wait on store, broker or engine is a task of that job alone: others go on.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
-from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Protocol
 
 from processor import stages
 from processor.admission import Admission
-from processor.delivery import Delivery, Outcome, accepted, persistently
+from processor.delivery import Delivery, Outcome, ending_state
 from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Progressed
 from processor.engines.base import Outcome as EngineOutcome
 from processor.held import Held, Stage, read
+from processor.metrics import Metrics, Queues
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.signals import cancels, progress_due, tell_progress
+from processor.standing import Standing, count, keep_stage, look
 from processor.status import Status, WorkerState
 from processor.sticky import JobKey, Scheduler
+from processor.tasks import Tasks
 from schemas.errors import AttemptsExhausted, EngineCrashed, ErrorInfo, EventInvalid, TurnstreamError
 from schemas.operations import DIARIZE
 from schemas.topics import Layout
@@ -50,13 +53,6 @@ class EnginePort(Protocol):
     async def close(self) -> None: ...
 
 
-class _Standing(Enum):
-    """Why a job is not opened."""
-
-    ERASED = auto()
-    ENDED = auto()
-
-
 class Worker:
     def __init__(
         self,
@@ -82,22 +78,24 @@ class Worker:
             max_run=settings.max_run,
             linger=settings.linger,
         )
+        self._tasks = Tasks()
         self._admission = Admission(
             self._scheduler,
             engine,
             backlog=self._backlog,
             opened=self._place,
             swapped=self._swapped,
-            spawn=self._spawn,
+            spawn=self._tasks.spawn,
         )
         self._delivery = Delivery(records, bus, layout, operations, settings.broker)
-        self._status = Status(settings.data_dir)
+        self.status = Status(settings.data_dir, settings.worker_name)
         self._held: dict[JobKey, Held] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._released = asyncio.Event()
-        self.broken = asyncio.Event()
-        """Set when the worker cannot go on: its process should end and be started anew."""
+        self.metrics = Metrics()
+        self.metrics.follow(self._queues)
+        self.broken = self._tasks.failed
+        """Set when the worker cannot go on: its process should end, and gets its jobs again when it is started anew."""
         self.orphans = 0
         """Job events without a job, acknowledged and left: somebody erased the job."""
 
@@ -107,8 +105,8 @@ class Worker:
         self._tell()
         await self._engine.start()
         self._tell()
-        self._spawn(self._vital(self._follow_engine()))
-        self._spawn(self._vital(self._follow_cancels()))
+        self._tasks.spawn_endless(self._follow_engine())
+        self._tasks.spawn_endless(self._follow_cancels())
 
     async def drain(self, limit: float) -> None:
         """Take nothing more, give open jobs `limit` seconds to end, hand back what is left."""
@@ -123,11 +121,9 @@ class Worker:
 
     async def close(self) -> None:
         self._admission.pause()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._engine.close()
-        self._status.forget()
+        self.status.forget()
 
     # Partitions
 
@@ -142,7 +138,7 @@ class Worker:
             held.receipts.clear()
         for held in self._at(Stage.OPEN):
             if held.record.position.partition not in ours:
-                self._spawn(self._hand_back(held))
+                self._tasks.spawn(self._hand_back(held))
         self._admission.open_for_jobs = bool(ours) and not self._draining
         self._tell()
         self._admission.admit()
@@ -175,10 +171,10 @@ class Worker:
         try:
             held = read(record, self._operations)
         except TurnstreamError as error:
-            self._spawn(self._set_aside(record, error.info, receipt))
+            self._tasks.spawn(self._set_aside(record, error.info, receipt))
             return
         except Exception as error:  # anybody may write to the topic: no record may stop the stream
-            self._spawn(self._set_aside(record, EventInvalid(repr(error)).info, receipt))
+            self._tasks.spawn(self._set_aside(record, EventInvalid(repr(error)).info, receipt))
             return
         known = self._held.get(held.id)
         if known is not None:
@@ -216,22 +212,23 @@ class Worker:
     def _place(self, id: JobKey) -> None:
         held = self._held[id]
         held.stage = Stage.OPENING
-        self._spawn(self._open(held))
+        self._tasks.spawn(self._open(held))
 
     def _swapped(self, model: str) -> None:
+        self.metrics.swapped()
         logger.info(
             "turning to %s; %d jobs wait, %d are parked", model, self._scheduler.waiting, len(self._scheduler.parked)
         )
 
     async def _open(self, held: Held) -> None:
         stage = held.model
-        standing = await persistently(f"look at {held.job.id}", lambda: asyncio.to_thread(self._look, held))
-        if standing is _Standing.ERASED:
+        standing = await look(self._records, held)
+        if standing is Standing.ERASED:
             self.orphans += 1
             logger.warning("there is no job %s: its event is acknowledged and left (%d so far)", held.id, self.orphans)
             held.acknowledge()
             self._release(held)
-        elif standing is _Standing.ENDED:
+        elif standing is Standing.ENDED:
             await self._deliver(held, None)
         elif held.complete:  # the worker before us got as far as that
             await self._finish(held)
@@ -243,24 +240,8 @@ class Worker:
         elif standing > 0 and not held.alone:
             self._wait_alone(held)  # a worker died with it: it may be the cause
         else:
-            await self._count(held, standing + 1)
+            await count(self._records, held, standing + 1)
             await self._enter(held)
-
-    def _look(self, held: Held) -> _Standing | int:
-        """How often the present stage was opened, or why it is not to be; stages that are done are taken up. Blocks."""
-        if not accepted(self._records, held.job.id):
-            return _Standing.ERASED
-        if self._records.ended(*held.id):
-            return _Standing.ENDED
-        for model in held.operation.stages:
-            if model not in held.found and (found := self._records.stage(*held.id, model)) is not None:
-                held.found[model] = found
-        return self._records.attempts(*held.id)
-
-    async def _count(self, held: Held, attempts: int) -> None:
-        held.attempts = attempts
-        put = self._records.put_attempts
-        await persistently(f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, attempts))
 
     async def _enter(self, held: Held) -> None:
         if held.cancelled:
@@ -270,6 +251,8 @@ class Worker:
         else:
             held.stage = Stage.OPEN
             held.opened_at = time.time()
+            if not held.found:
+                self.metrics.opened(held.operation.name, held.job.lane, held.opened_at - held.ready_at)
             try:
                 await self._engine.open(held.task(self._operations))
             except Exception as error:
@@ -289,7 +272,7 @@ class Worker:
         was_open, held.stage = held.stage is Stage.OPEN, Stage.OPENING
         if was_open:
             await self._engine.cancel(held.id)
-        await self._count(held, held.attempts - 1)
+        await count(self._records, held, held.attempts - 1)
         self._release(held)
         logger.info("%s was handed back", held.id)
 
@@ -301,29 +284,37 @@ class Worker:
                 self._lost(outcome)
                 continue
             if isinstance(outcome, ModelsChanged):
-                self._admission.models_changed(outcome)
+                self._models_changed(outcome)
                 continue
             held = self._held.get(outcome.id)
             if held is None or held.stage is not Stage.OPEN:
                 if isinstance(outcome, Progressed):  # its cancel came before it was open
-                    self._spawn(self._engine.cancel(outcome.id))
+                    self._tasks.spawn(self._engine.cancel(outcome.id))
             elif isinstance(outcome, Progressed):
                 if progress_due(held):
-                    self._spawn(tell_progress(self._bus, held, stages.progress(held, outcome.progress)))
+                    self._tasks.spawn(tell_progress(self._bus, held, stages.progress(held, outcome.progress)))
             elif isinstance(outcome, Failed):
-                self._spawn(self._deliver(held, outcome.error))
+                self._tasks.spawn(self._deliver(held, outcome.error))
             else:
                 held.stage = Stage.OPENING
-                self._spawn(self._stage_done(held, outcome))
+                self._tasks.spawn(self._stage_done(held, outcome))
+
+    def _models_changed(self, changed: ModelsChanged) -> None:
+        for load in changed.loads:
+            self.metrics.loaded(load.model, load.seconds, load.bytes)
+        for unload in changed.unloads:
+            self.metrics.unloaded(unload.model, unload.reason)
+        self._admission.models_changed(changed)
 
     def _lost(self, lost: EngineLost) -> None:
         logger.warning("the engine was lost with %d open jobs: %s", len(lost.ids), lost.error.detail)
         self._scheduler.lost()
+        self.metrics.engine_lost()
         for held in [self._held[id] for id in lost.ids if id in self._held]:
             if held.stage is not Stage.OPEN:
                 continue
             if held.attempts >= self._settings.max_attempts:
-                self._spawn(self._deliver(held, lost.error))
+                self._tasks.spawn(self._deliver(held, lost.error))
             else:
                 self._wait_alone(held)
         self._tell()
@@ -333,9 +324,7 @@ class Worker:
         if held.complete:
             await self._finish(held)
             return
-        what = f"store what {done} found in {held.job.id}"
-        await persistently(what, lambda: asyncio.to_thread(self._records.put_stage, *held.id, done, held.found[done]))
-        await self._count(held, 0)
+        await keep_stage(self._records, held, done)
         await self._next_stage(held)
 
     async def _next_stage(self, held: Held) -> None:
@@ -356,6 +345,8 @@ class Worker:
         self._scheduler.close(held.id)
         self._admission.admit()
         await self._delivery.end(held, outcome)
+        if outcome is not None:
+            self.metrics.ended(held.operation.name, ending_state(outcome))
         self._release(held)
 
     def _release(self, held: Held) -> None:
@@ -383,29 +374,26 @@ class Worker:
         self._scheduler.remove(id)
         if was_open:
             await self._engine.cancel(id)
-        self._spawn(self._deliver(held, CANCELLED))
+        self._tasks.spawn(self._deliver(held, CANCELLED))
 
     # Housekeeping
+
+    def _queues(self) -> Queues:
+        """What is here, for the metrics."""
+        now, waits = time.time(), self._at(Stage.WAITING)
+        oldest: dict[str, float] = {}
+        for held in waits:
+            oldest[held.operation.name] = max(oldest.get(held.operation.name, 0.0), now - held.ready_at)
+        return Queues(
+            waiting=Counter((held.operation.name, held.job.lane) for held in waits),
+            open=Counter(held.operation.name for held in self._at(Stage.OPEN)),
+            parked=len(self._scheduler.parked),
+            oldest=oldest,
+        )
 
     def _at(self, stage: Stage) -> list[Held]:
         return [held for held in self._held.values() if held.stage is stage]
 
     def _tell(self) -> None:
         state = WorkerState.READY if self._taking else WorkerState.STARTING
-        self._status.say(WorkerState.DRAINING if self._draining else state, self._engine.pid)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A job whose task is gone would be held for ever; started anew, the worker gets it again.
-            logger.critical("a task of the worker failed", exc_info=error)
-            self.broken.set()
-
-    async def _vital(self, work: Coroutine[Any, Any, None]) -> None:
-        await work
-        raise RuntimeError("a part of the worker that never ends has ended")
+        self.status.say(WorkerState.DRAINING if self._draining else state, self._engine.pid)
