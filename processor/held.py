@@ -1,6 +1,8 @@
 """A (job, run) in the worker's hands, and how it is read from a record."""
 
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -8,12 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from processor.engines.base import JobTask
+from processor.metrics import Queues
 from processor.receipts import Receipt
 from processor.sticky import JobKey, Ticket
 from schemas.base import Value
 from schemas.errors import EventInvalid, UnknownOperation
 from schemas.events import JOB_REQUESTED, Event
-from schemas.jobs import Job, JobId, JobRequested, RunName
+from schemas.jobs import Job, JobId, JobRequested, Lane, RunName
 from schemas.operation import Operation
 from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
@@ -91,6 +94,21 @@ class Held:
         for receipt in self.receipts:
             receipt()
         self.receipts.clear()
+
+
+def queues(helds: Iterable[Held], parked: int) -> Queues:
+    """What is here at this moment, for the metrics."""
+    now = time.time()
+    waiting, opened = Counter[tuple[str, Lane]](), Counter[str]()
+    oldest: dict[str, float] = {}
+    for held in helds:
+        name = held.operation.name
+        if held.stage is Stage.WAITING:
+            waiting[name, held.job.lane] += 1
+            oldest[name] = max(oldest.get(name, 0.0), now - held.ready_at)
+        elif held.stage is Stage.OPEN:
+            opened[name] += 1
+    return Queues(waiting=waiting, open=opened, parked=parked, oldest=oldest)
 
 
 def read(record: Record, operations: Operations) -> Held:

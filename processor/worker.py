@@ -7,18 +7,16 @@ every wait on store, broker or engine is a task of that job alone: others go on.
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Protocol
 
 from processor import stages
 from processor.admission import Admission
 from processor.delivery import Delivery, Outcome, ending_state
-from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Progressed
-from processor.engines.base import Outcome as EngineOutcome
-from processor.held import Held, Stage, read
-from processor.metrics import Metrics, Queues
+from processor.engine_port import EnginePort
+from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
+from processor.held import Held, Stage, queues, read
+from processor.metrics import Metrics
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.signals import cancels, progress_due, tell_progress
 from processor.standing import Standing, count, keep_stage, look
@@ -37,20 +35,6 @@ logger = logging.getLogger(__name__)
 
 HAND_BACK_LIMIT = 2.0
 """Seconds a stopping worker takes to give back the jobs it cannot end."""
-
-
-class EnginePort(Protocol):
-    """What the worker asks of the engine process."""
-
-    @property
-    def pid(self) -> int | None: ...
-    async def start(self) -> None: ...
-    async def open(self, task: JobTask) -> None: ...
-    async def cancel(self, id: JobKey) -> None: ...
-    async def focus(self, model: str) -> None: ...
-    async def prefetch(self, model: str) -> None: ...
-    def outcomes(self) -> AsyncIterator[EngineOutcome | EngineLost | ModelsChanged]: ...
-    async def close(self) -> None: ...
 
 
 class Worker:
@@ -93,7 +77,7 @@ class Worker:
         self._draining = False
         self._released = asyncio.Event()
         self.metrics = Metrics()
-        self.metrics.follow(self._queues)
+        self.metrics.follow(lambda: queues(self._held.values(), len(self._scheduler.parked)))
         self.broken = self._tasks.failed
         """Set when the worker cannot go on: its process should end, and gets its jobs again when it is started anew."""
         self.orphans = 0
@@ -147,15 +131,19 @@ class Worker:
         """Partitions are about to move: forget what has not started. It is not acknowledged, so it comes again."""
         self._admission.open_for_jobs = False
         self._admission.pause()
-        for ticket in self._scheduler.drop_all():
-            del self._held[ticket.id]
+        self._scheduler.drop_all()
+        for held in self._at(Stage.WAITING):
+            del self._held[held.id]
         self._tell()
 
     async def settle(self, limit: float) -> None:
-        """Wait until nothing is open or on its way to its end, `limit` seconds at most."""
+        """Wait until nothing is on its way to its end, `limit` seconds at most; parked jobs are not."""
         try:
             async with asyncio.timeout(limit):
-                while any(held.stage is not Stage.WAITING for held in self._held.values()):
+                while any(
+                    held.stage is not Stage.WAITING and held.id not in self._scheduler.parked
+                    for held in self._held.values()
+                ):
                     self._released.clear()
                     await self._released.wait()
         except TimeoutError:
@@ -377,19 +365,6 @@ class Worker:
         self._tasks.spawn(self._deliver(held, CANCELLED))
 
     # Housekeeping
-
-    def _queues(self) -> Queues:
-        """What is here, for the metrics."""
-        now, waits = time.time(), self._at(Stage.WAITING)
-        oldest: dict[str, float] = {}
-        for held in waits:
-            oldest[held.operation.name] = max(oldest.get(held.operation.name, 0.0), now - held.ready_at)
-        return Queues(
-            waiting=Counter((held.operation.name, held.job.lane) for held in waits),
-            open=Counter(held.operation.name for held in self._at(Stage.OPEN)),
-            parked=len(self._scheduler.parked),
-            oldest=oldest,
-        )
 
     def _at(self, stage: Stage) -> list[Held]:
         return [held for held in self._held.values() if held.stage is stage]
