@@ -32,7 +32,7 @@ class GpuApp(faust.App):
 
     def __init__(self, settings: Settings, layout: Layout) -> None:
         session, heartbeat = SESSION[settings.broker]
-        datadir = settings.data_dir.absolute() / "faust"
+        datadir = settings.data_dir.absolute() / "faust" / settings.worker_name
         datadir.mkdir(parents=True, exist_ok=True)
         super().__init__(
             settings.consumer_group,

@@ -16,7 +16,8 @@ Say = Callable[[str, str], None]
 """Takes who speaks and what: one line of a child or of the supervisor itself."""
 
 COLOURS = {"broker": 35, "api": 36, "worker": 33, "stack": 32}
-"""ANSI colours of the names."""
+"""ANSI colours of the names; worker-1 and its like have that of the worker."""
+NAME_WIDTH = 8
 LONGEST_LINE = 1 << 16
 
 
@@ -29,9 +30,9 @@ class Terminal:
         self._lock = threading.Lock()
 
     def __call__(self, name: str, line: str) -> None:
-        prefix = f"{name:<6} | "
+        prefix = f"{name:<{NAME_WIDTH}} | "
         if self._colourful:
-            prefix = f"\x1b[{COLOURS.get(name, 37)}m{prefix}\x1b[0m"
+            prefix = f"\x1b[{COLOURS.get(name.partition('-')[0], 37)}m{prefix}\x1b[0m"
         with self._lock, suppress(OSError, ValueError):  # the terminal may be gone while children still stop
             self._out.write(f"{prefix}{line}\n")
             self._out.flush()
@@ -47,7 +48,8 @@ class Child:
         self.name = name
         guard = [sys.executable, "-P", "-m", "turnstream.lifeline"] if guarded else []
         self._command = [*guard, *command]
-        self._env = {**env, **lifeline.env}
+        self.env = {**env, **lifeline.env}
+        """What it sees when it is started the next time."""
         self._lifeline = lifeline
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,7 +78,7 @@ class Child:
         self.stopping = False
         process = subprocess.Popen(
             self._command,
-            env=self._env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -40,6 +40,7 @@ def example(*lines: str) -> str:
     epilog=example(
         "turnstream up",
         "turnstream up --data /srv/turnstream --port 8080",
+        "turnstream up --workers 2",
         "API_KEY=secret turnstream up --host 0.0.0.0",
     )
 )
@@ -51,6 +52,10 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Its port [dim](PORT)[/dim]; 0 takes a free one.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Workers, each on a GPU where there are some [dim](WORKERS)[/dim]."),
+    ] = None,
 ) -> None:
     """Run the whole stack in this terminal: broker, API and worker. Ctrl-C stops it.
 
@@ -60,7 +65,7 @@ def up(
     from turnstream.child import Terminal
 
     lifeline.watch(local.STOP_LIMIT)
-    given = {"data_dir": data, "host": host, "port": port}
+    given = {"data_dir": data, "host": host, "port": port, "workers": workers}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
     asyncio.run(local.up(settings, Terminal(sys.stdout)))
 

@@ -1,8 +1,8 @@
-"""The stack on one machine: broker, API and worker as children of one supervisor, in one terminal.
+"""The stack on one machine: broker, API and workers as children of one supervisor, in one terminal.
 
 What dies is started again, a little later each time. A broker that starts again is empty: its topics are made and verified
-first, then the worker joins its group anew, and the API's sweep publishes what is pending. `<data>/run/stack.json` says where all
-of it is.
+first, then the workers join their group anew, and the API's sweep publishes what is pending. `<data>/run/stack.json` says
+where all of it is.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -23,11 +23,12 @@ from schemas.errors import (
     TurnstreamError,
 )
 from schemas.topics import Layout, Topic
-from turnstream import bus, object_store, run_dir
+from turnstream import bus, object_store, run_dir, shares
 from turnstream.bus.embedded import broker_command
 from turnstream.child import Child, Say, described
 from turnstream.client import Client
 from turnstream.lifeline import Lifeline
+from turnstream.operations import installed, result_topics
 from turnstream.ports import claim_port, free_port
 from turnstream.records import Records
 from turnstream.settings import GiB, Settings
@@ -35,7 +36,7 @@ from turnstream.settings import GiB, Settings
 FIRST_DELAY, LAST_DELAY, STEADY = 0.2, 30.0, 60.0
 """Seconds before a dead child is started again: at first, and at most; one that held for the third begins anew."""
 TERM_LIMIT, BROKER_LIMIT = 8.0, 1.0
-"""Seconds a child has to stop in order. API and worker stop together: with the broker's, all is over within ten."""
+"""Seconds a child has to stop in order. API and workers stop together: with the broker's, all is over within ten."""
 CONFIGURATION_ERRORS = frozenset({2, os.EX_CONFIG})
 """Exit codes of a child that would die of the same cause each time."""
 BROKER_SEES = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
@@ -43,13 +44,14 @@ BROKER_SEES = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH"
 BROKER_MEMORY, MEMORY_CHECK = 1 * GiB, 30.0
 """The embedded broker keeps all events in memory: beyond so many bytes it is restarted when idle; looked at so often."""
 THREADS = 16
-"""Waits for children that may go on at once: each has one for its end and one for its stop, and none may queue."""
+"""Waits that may go on at once beside those for workers: a child has one for its end and one for its stop, none may queue."""
 STOP_LIMIT = TERM_LIMIT + BROKER_LIMIT + 1
 READY_POLL = 0.1
+STORE_POLL = 1.0
 
 
 class Stack:
-    """Broker (unless KAFKA_BOOTSTRAP_SERVERS names one), API and worker."""
+    """Broker (unless KAFKA_BOOTSTRAP_SERVERS names one), API and workers."""
 
     def __init__(self, settings: Settings, say: Say) -> None:
         """Raises PortTaken or SettingsInvalid before anything is started."""
@@ -68,13 +70,14 @@ class Stack:
         command, extra = broker_command(broker_port) if self._embedded else ([], {})
         inherited = {name: os.environ[name] for name in BROKER_SEES if name in os.environ}
         self._broker = Child("broker", command, inherited | extra, self._lifeline, say, guarded=True)
-        self._api = self._python("api", "producer_api")
-        self._worker = self._python("worker", "processor")
-        self._children = [*([self._broker] if self._embedded else []), self._api, self._worker]
+        self._api = self._python("api", "producer_api", {})
+        self._workers = self._make_workers()
+        self._children = [*([self._broker] if self._embedded else []), self._api, *self._workers]
         self._stopping = asyncio.Event()
         self._broker_lost = asyncio.Event()
         self._topics_there = asyncio.Event()
-        self._topics_there.set()  # at first API and worker make them, while they start beside the broker
+        self._topics_there.set()  # at first API and workers make them, while they start beside the broker
+        self._laid_out = asyncio.Event()
         self._ready = False
 
     @property
@@ -92,9 +95,9 @@ class Stack:
         with run_dir.locked(self.settings.data_dir):
             try:
                 async with asyncio.TaskGroup() as group:
-                    work = [self._keep(child) for child in self._children]
+                    work = [self._lay_out(), self._announce(ready), *(self._keep(child) for child in self._children)]
                     work += [self._mend(), self._trim_broker()] if self._embedded else []
-                    tasks = [group.create_task(each) for each in (*work, self._announce(ready))]
+                    tasks = [group.create_task(each) for each in work]
                     await self._stopping.wait()
                     for task in tasks:
                         task.cancel()
@@ -108,7 +111,9 @@ class Stack:
     async def _keep(self, child: Child) -> None:
         delay = FIRST_DELAY
         while True:
-            if child is self._worker:
+            if child is not self._broker:
+                await self._laid_out.wait()
+            if child in self._workers:
                 await self._topics_there.wait()
             began = time.monotonic()
             code = await child.run(self._write_state)
@@ -125,18 +130,48 @@ class Stack:
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_DELAY)
 
+    async def _lay_out(self) -> None:
+        """Partitions for every worker, of each operation. The embedded broker begins empty, so they may grow at each start."""
+        workers, groups = self.settings.workers, self.settings.partition_groups
+        if self._embedded:
+            groups = await self._grown(max(workers, groups))
+            self.settings = self.settings.model_copy(update={"partition_groups": groups})
+            for child in (self._api, *self._workers):
+                child.env["PARTITION_GROUPS"] = str(groups)
+        elif workers > groups:
+            self._say(
+                "stack", f"jobs of one operation reach only {groups} of {workers} workers at a time; to change that:"
+            )
+            self._say(
+                "stack", f"    turnstream layout grow {workers}, then PARTITION_GROUPS={workers} for API and workers"
+            )
+        self._laid_out.set()
+
+    async def _grown(self, wanted: int) -> int:
+        waiting = False
+        with closing(object_store.connect(self.settings)) as store:
+            while True:
+                try:
+                    return await asyncio.to_thread(_grow, Records(store), wanted)
+                except StoreUnavailable as error:
+                    if not waiting:
+                        self._say("stack", f"waiting for the object store: {error.detail}")
+                    waiting = True
+                    await asyncio.sleep(STORE_POLL)
+
     async def _mend(self) -> None:
-        """After each end of the broker: topics first, then a worker that joins its group anew."""
+        """After each end of the broker: topics first, then workers that join their group anew."""
         while True:
             await self._broker_lost.wait()
             self._broker_lost.clear()
-            await self._worker.stop(TERM_LIMIT)
+            await asyncio.gather(*(worker.stop(TERM_LIMIT) for worker in self._workers))
+            await self._laid_out.wait()
             await self._make_topics()
             self._topics_there.set()
             self._say("stack", "the broker is back, its topics are made; what is pending is published again")
 
     async def _make_topics(self) -> None:
-        topics = Layout(groups=self.settings.partition_groups).topics()
+        topics = Layout(groups=self.settings.partition_groups).topics(result_topics(installed()))
         async with _connected(self.settings) as broker:
             while True:
                 try:
@@ -156,26 +191,35 @@ class Stack:
 
     async def _announce(self, ready: Callable[[], None]) -> None:
         with Client(self.url) as client:
-            while not (self._worker_ready() and await asyncio.to_thread(client.ready)):  # noqa: ASYNC110 - of other processes
+            while not (self._workers_ready() and await asyncio.to_thread(client.ready)):  # noqa: ASYNC110 - of other processes
                 await asyncio.sleep(READY_POLL)
         self._ready = True
         self._write_state()
         ready()
 
-    def _worker_ready(self) -> bool:
-        status = run_dir.read_state(self.settings.data_dir, "worker")
-        return status.get("state") == "ready" and status.get("pid") == self._worker.pid
+    def _workers_ready(self) -> bool:
+        states = ((worker, run_dir.read_state(self.settings.data_dir, worker.name)) for worker in self._workers)
+        return all(state.get("state") == "ready" and state.get("pid") == worker.pid for worker, state in states)
 
     async def _stop_children(self) -> None:
         """The door first, then the work, then what both stand on."""
-        self._api.terminate()
-        self._worker.terminate()
-        await asyncio.gather(self._api.stop(TERM_LIMIT), self._worker.stop(TERM_LIMIT))
+        working = [self._api, *self._workers]
+        for child in working:
+            child.terminate()
+        await asyncio.gather(*(child.stop(TERM_LIMIT) for child in working))
         await self._broker.stop(BROKER_LIMIT)
         self._lifeline.close()
         run_dir.forget_state(self.settings.data_dir, "stack")
 
-    def _python(self, name: str, module: str) -> Child:
+    def _make_workers(self) -> list[Child]:
+        gpus = shares.gpus(self.settings, os.environ)
+        if self.settings.workers > len(gpus) > 0:
+            said = f"{self.settings.workers} workers share {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+            self._say("stack", f"{said}: MODEL_MEMORY_BUDGET says how much of it each may take for models")
+        found = shares.shares(self.settings, os.environ, gpus)
+        return [self._python(share.name, "processor", share.env) for share in found]
+
+    def _python(self, name: str, module: str, env: Mapping[str, str]) -> Child:
         settings = {
             "DATA_DIR": str(self.settings.data_dir),
             "HOST": self.settings.host,
@@ -184,7 +228,7 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
         command = [sys.executable, "-P", "-m", module]
-        return Child(name, command, os.environ | settings, self._lifeline, self._say, guarded=False)
+        return Child(name, command, {**os.environ, **settings, **env}, self._lifeline, self._say, guarded=False)
 
     def _write_state(self) -> None:
         state = {
@@ -202,7 +246,7 @@ async def up(settings: Settings, say: Say) -> None:
     """Run the stack until SIGINT or SIGTERM."""
     stack = Stack(settings, say)
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS))
+    loop.set_default_executor(ThreadPoolExecutor(THREADS + 2 * settings.workers))
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stack.stop)
 
@@ -211,7 +255,8 @@ async def up(settings: Settings, say: Say) -> None:
         say("stack", f"    turnstream submit FILE{'' if stack.settings.port == 8000 else f' --url {stack.url}'}")
         say("stack", f"events: {Topic.DIARIZATION_RESULTS} on the broker at {stack.settings.kafka_bootstrap_servers}")
 
-    say("stack", "starting broker, API and worker ...")
+    many = f"{settings.workers} workers" if settings.workers > 1 else "worker"
+    say("stack", f"starting broker, API and {many} ...")
     await stack.run(ready)
     say("stack", "stopped")
 
@@ -224,6 +269,14 @@ async def _connected(settings: Settings) -> AsyncGenerator[bus.Bus]:
         yield broker
     finally:
         await broker.close()
+
+
+def _grow(records: Records, wanted: int) -> int:
+    """Groups of partitions that the layout has from now on: `wanted`, or what it had, if that is more."""
+    layout = records.layout()
+    if layout is None or layout.groups < wanted:
+        return wanted if layout is None else records.grow_layout(wanted).groups
+    return layout.groups
 
 
 def _idle(records: Records) -> bool:

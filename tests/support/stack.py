@@ -25,13 +25,15 @@ CLEAN = {
     "HOST": "127.0.0.1",
     "ENGINE": "pyannote",
     "SWEEP_INTERVAL": "2",
+    "WORKERS": "1",
+    "METRICS_PORT": "0",
 }
 """What a developer's own environment must not bring into a test."""
 READY_LIMIT = 120.0
 
 
 class Stack:
-    """A running stack. `pids` are those of this moment: broker, api, worker, engine."""
+    """A running stack. `pids` are those of this moment: broker, api, worker, engine; of several worker-1, engine-1, and so on."""
 
     def __init__(self, background: Background) -> None:
         self._background = background
@@ -52,8 +54,14 @@ class Stack:
 
     @property
     def pids(self) -> dict[str, int]:
-        engine = run_dir.read_state(self.data_dir, "worker").get("engine_pid")
-        return self._background.state.get("pids", {}) | ({"engine": engine} if engine else {})
+        pids = self._background.state.get("pids", {})
+        workers = [name for name in pids if name.startswith("worker")]
+        engines = {name.replace("worker", "engine"): self.worker(name).get("engine_pid") for name in workers}
+        return pids | {name: pid for name, pid in engines.items() if pid}
+
+    def worker(self, name: str = "worker") -> dict[str, Any]:
+        """What a worker says of itself."""
+        return run_dir.read_state(self.data_dir, name)
 
     @property
     def logs(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from schemas.errors import DataDirInUse, PortTaken, SettingsInvalid
+from schemas.errors import DataDirInUse, PortTaken, SettingsInvalid, StoreUnavailable
 from tests.support.waiting import until
 from turnstream import local, object_store, ports, run_dir
 from turnstream.child import Child, described
@@ -162,8 +162,8 @@ def test_the_broker_inherits_nothing_that_is_meant_for_others(tmp_path: Path, mo
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "SCHEMA_REGISTRY", "API_KEY"):
         monkeypatch.setenv(name, "http://192.0.2.1")
     stack = Stack(Settings(_env_file=None, data_dir=tmp_path, port=0), lambda *_: None)
-    assert "http://192.0.2.1" not in stack._broker._env.values()
-    assert stack._worker._env["API_KEY"] == "http://192.0.2.1"
+    assert "http://192.0.2.1" not in stack._broker.env.values()
+    assert stack._workers[0].env["API_KEY"] == "http://192.0.2.1"
 
 
 async def test_a_broker_that_has_grown_is_restarted_only_when_nothing_is_pending(
@@ -186,6 +186,79 @@ async def test_a_broker_that_has_grown_is_restarted_only_when_nothing_is_pending
     assert await ending == -signal.SIGTERM
     trimming.cancel()
     assert lines[-1][1] == "the broker has grown and nothing is pending: it starts afresh"
+
+
+# The workers
+
+
+def stack_of(tmp_path: Path, lines: list, **settings: object) -> Stack:
+    return Stack(Settings(_env_file=None, data_dir=tmp_path, port=0, **settings), lambda *line: lines.append(line))
+
+
+async def test_every_worker_of_the_embedded_stack_gets_partitions_of_each_operation(tmp_path: Path, lines: list):
+    stack = stack_of(tmp_path, lines, workers=3)
+    records = Records(object_store.connect(stack.settings))
+    records.agree_on_layout(1, ["diarize"])
+    await stack._lay_out()
+    assert {child.env["PARTITION_GROUPS"] for child in [stack._api, *stack._workers]} == {"3"}
+    assert records.layout().groups == 3
+    assert records.layout().slot
+
+    fewer = stack_of(tmp_path, lines, workers=2)
+    await fewer._lay_out()
+    assert fewer._workers[0].env["PARTITION_GROUPS"] == "3"
+
+
+async def test_a_new_stack_leaves_the_layout_to_api_and_workers(tmp_path: Path, lines: list):
+    stack = stack_of(tmp_path, lines, workers=2, partition_groups=5)
+    await stack._lay_out()
+    assert stack._api.env["PARTITION_GROUPS"] == "5"
+    assert Records(object_store.connect(stack.settings)).layout() is None
+
+
+async def test_the_layout_waits_for_an_object_store_that_is_away(
+    tmp_path: Path, lines: list, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(local, "STORE_POLL", 0.01)
+    away = [StoreUnavailable("it is away"), StoreUnavailable("it is away")]
+
+    def grow(records: Records, wanted: int) -> int:
+        if away:
+            raise away.pop()
+        return wanted
+
+    monkeypatch.setattr(local, "_grow", grow)
+    stack = stack_of(tmp_path, lines, workers=2)
+    await stack._lay_out()
+    assert [line for _, line in lines if "object store" in line] == ["waiting for the object store: it is away"]
+    assert stack._laid_out.is_set()
+
+
+async def test_on_a_broker_of_others_more_workers_than_groups_is_said_and_nothing_grows(tmp_path: Path, lines: list):
+    stack = stack_of(tmp_path, lines, workers=2, kafka_bootstrap_servers="127.0.0.1:9", broker="kafka")
+    await stack._lay_out()
+    assert any("turnstream layout grow 2" in line for _, line in lines)
+    assert Records(object_store.connect(stack.settings)).layout() is None
+
+
+def test_a_stack_is_ready_when_each_worker_is(tmp_path: Path, lines: list, monkeypatch: pytest.MonkeyPatch):
+    stack = stack_of(tmp_path, lines, workers=2)
+    monkeypatch.setattr(Child, "pid", 7)
+    run_dir.state_path(tmp_path, "x").parent.mkdir()
+    assert [worker.name for worker in stack._workers] == ["worker-1", "worker-2"]
+    run_dir.write_state(tmp_path, "worker-1", {"state": "ready", "pid": 7})
+    assert not stack._workers_ready()
+    run_dir.write_state(tmp_path, "worker-2", {"state": "ready", "pid": 8})  # of one that is gone
+    assert not stack._workers_ready()
+    run_dir.write_state(tmp_path, "worker-2", {"state": "ready", "pid": 7})
+    assert stack._workers_ready()
+
+
+def test_workers_that_share_gpus_are_told(tmp_path: Path, lines: list, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    stack = stack_of(tmp_path, lines, workers=3)
+    assert [worker.env["CUDA_VISIBLE_DEVICES"] for worker in stack._workers] == ["4", "6", "4"]
+    assert lines[0][1].startswith("3 workers share 2 GPUs: MODEL_MEMORY_BUDGET")
 
 
 # The lifeline
