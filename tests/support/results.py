@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from schemas.results import TranscriptionResult, TranscriptResult
@@ -13,6 +14,9 @@ DIARIZATION_TIMINGS = dict.fromkeys(
     ["queue", "decode", "load", "segmentation", "embedding", "clustering", "total"], 0.1
 )
 TRANSCRIPTION_TIMINGS = dict.fromkeys(["queue", "decode", "load", "transcription", "total"], 0.1)
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties of what these strategies make: a busy machine is no finding."""
 
 
 def turn(speaker: str, start: float, end: float) -> dict[str, Any]:

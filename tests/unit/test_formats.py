@@ -32,8 +32,19 @@ from schemas.results import (
     Timings,
     TranscriptResult,
 )
-from schemas.subtitles import LEAST_MS, MAX_SECONDS, MAX_WIDTH, Cue, cues, one_line, to_srt, to_vtt
-from tests.support.results import JOB_ID, segment, segments, stages, transcript, transcription, turn, turns, word
+from schemas.subtitles import LEAST_MS, MAX_SECONDS, MAX_WIDTH, cues, one_line, to_srt, to_vtt
+from tests.support.results import (
+    JOB_ID,
+    segment,
+    segments,
+    stages,
+    transcript,
+    transcription,
+    turn,
+    turns,
+    unhurried,
+    word,
+)
 
 RESULT = DiarizationResult(
     job_id="01900000-0000-7000-8000-000000000000",
@@ -214,36 +225,35 @@ def test_a_word_is_never_broken_and_neither_is_a_segment_without_words():
     assert [cue.text for cue in cues(transcription(segment(text=long, start=0, end=60)).segments)] == [long]
 
 
-def expected(result) -> list[Cue]:
-    """Only whitespace that parsers strip may be lost."""
-    return [cue for cue in cues(result.segments) if cue.text.strip()]
-
-
+@unhurried
 @given(segments(), turns())
 def test_what_is_written_reads_back(spoken, turns):
     result = TranscriptResult(job_id=JOB_ID, run="live", **combine(stages(spoken, turns)))
+    shown = cues(result.segments)
     assert read_vtt(to_vtt(result)) == [
-        (cue.start, cue.end, cue.text.strip(), None if cue.speaker == "?" else cue.speaker) for cue in expected(result)
+        (cue.start, cue.end, cue.text, None if cue.speaker == "?" else cue.speaker) for cue in shown
     ]
-    assert [cue[:3] for cue in read_captions(to_srt(result), "srt")] == [
-        (cue.start, cue.end, f"{cue.speaker}: {cue.text.strip()}".replace("-->", "→")) for cue in expected(result)
-    ]
+    short = all(cue.end < 100 * 3600 * 1000 for cue in shown)  # pysubs2 knows two digits of hours
+    read = read_srt(to_srt(result)) if short else [cue[:3] for cue in read_captions(to_srt(result), "srt")]
+    assert read == [(cue.start, cue.end, f"{cue.speaker}: {cue.text}".replace("-->", "→")) for cue in shown]
 
 
 def unspaced(text):
     return "".join(one_line(text).split())
 
 
+@unhurried
 @given(segments())
 def test_cues_say_everything_that_was_said(spoken):
     for said in transcription(*spoken).segments:
-        words = sorted(said.words, key=lambda word: word.start)
-        found = cues([said.model_copy(update={"words": words})])
-        whole = said.text if len(found) <= 1 else "".join(word.word for word in words)
-        assert unspaced("".join(cue.text for cue in found)) == unspaced(whole)
+        words = sorted(said.words, key=lambda word: word.start)  # as cues are
+        text = "".join(word.word for word in words) or said.text
+        found = cues([said.model_copy(update={"words": words, "text": text})])
+        assert unspaced("".join(cue.text for cue in found)) == unspaced(text)
         assert all(0 <= cue.start < cue.end for cue in found)
 
 
+@unhurried
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 4000), st.booleans()), min_size=1, max_size=60))
 def test_each_cue_fits_or_is_one_word(words):
     """Of (length, milliseconds, whether a mark follows)."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from processor.engines.transcript import TOLERANCE, combine, with_speakers
 from processor.engines.turn_index import TurnIndex
 from schemas.results import TranscriptResult
-from tests.support.results import JOB_ID, segments, stages, turn, turns
+from tests.support.results import JOB_ID, segments, stages, turn, turns, unhurried
 
 TIMES = st.integers(0, 40)
 TURNS = st.lists(st.tuples(TIMES, TIMES, st.sampled_from("ABC")), max_size=12)
@@ -28,11 +28,13 @@ def plain_nearest(turns, start, end, within):
     return {who for distance, who in distances if distance == least and distance <= within}
 
 
+@unhurried
 @given(TURNS, SPAN)
 def test_shares_are_those_of_the_plain_loop(turns, span):
     assert TurnIndex(turns).shares(*span) == plain_shares(turns, *span)
 
 
+@unhurried
 @given(TURNS, SPAN, st.integers(0, 10))
 def test_the_nearest_are_those_of_the_plain_loop(turns, span, within):
     index = TurnIndex(turns)
@@ -40,6 +42,7 @@ def test_the_nearest_are_those_of_the_plain_loop(turns, span, within):
         assert index.nearest(*span, within) == plain_nearest(turns, *span, within)
 
 
+@unhurried
 @given(segments(), turns(), turns())
 def test_every_word_is_there_once_in_order_and_as_it_was(spoken, turns, exclusive):
     parts = with_speakers(spoken, turns, exclusive)
@@ -48,6 +51,7 @@ def test_every_word_is_there_once_in_order_and_as_it_was(spoken, turns, exclusiv
     ] == [word for segment in spoken for word in segment["words"]]
 
 
+@unhurried
 @given(segments(), turns(), turns())
 def test_segments_have_one_speaker_and_lie_within_what_they_were(spoken, turns, exclusive):
     parts = iter(with_speakers(spoken, turns, exclusive))
@@ -63,6 +67,7 @@ def test_segments_have_one_speaker_and_lie_within_what_they_were(spoken, turns, 
     assert next(parts, None) is None
 
 
+@unhurried
 @given(segments(), turns(), turns())
 def test_who_is_named_speaks_there_or_near(spoken, turns, exclusive):
     """And nobody who covers more of the word was passed over."""
@@ -77,6 +82,7 @@ def test_who_is_named_speaks_there_or_near(spoken, turns, exclusive):
             assert word["speaker"] in (near or {None})
 
 
+@unhurried
 @given(segments(), turns())
 def test_a_transcript_outlives_the_wire(spoken, turns):
     """Nulls that say nothing are left out on the way; that nobody spoke is not."""
@@ -84,6 +90,7 @@ def test_a_transcript_outlives_the_wire(spoken, turns):
     assert TranscriptResult.model_validate_json(result.model_dump_json(exclude_none=True)) == result
 
 
+@unhurried
 @given(segments())
 def test_one_speaker_all_along_says_everything(spoken):
     parts = with_speakers(spoken, [turn("A", 0, 1_000_000)], [])
