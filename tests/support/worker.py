@@ -22,9 +22,7 @@ def new_job(
     filename: str = "a.wav", lane: Lane = Lane.INTERACTIVE, operation: str = "diarize", owner: str = "anonymous"
 ) -> Job:
     audio = AudioInfo(filename=filename, size=len(AUDIO), sha256="0" * 64)
-    return Job(
-        id=str(uuid7()), operation=operation, lane=lane, owner=owner, created_at=datetime.now(UTC), audio=audio
-    )
+    return Job(id=str(uuid7()), operation=operation, lane=lane, owner=owner, created_at=datetime.now(UTC), audio=audio)
 
 
 def accept(records: Records, job: Job, run: str = LIVE_RUN) -> Job:

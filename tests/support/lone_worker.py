@@ -1,0 +1,86 @@
+"""A worker with one partition assigned, and what lies around it."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from processor.worker import Worker
+from schemas.events import CANCEL_REQUESTED, Event
+from schemas.jobs import CancelRequested, Job, JobState
+from schemas.topics import Layout
+from tests.support.worker import ToldEngine, accept, job_event, new_job, record_of
+from turnstream.bus.base import Record
+from turnstream.bus.memory import MemoryBus
+from turnstream.object_store.memory import MemoryStore
+from turnstream.operations import installed
+from turnstream.records import Records
+from turnstream.settings import Settings
+
+LAYOUT = Layout().including(installed())
+
+
+class LoneWorker:
+    def __init__(self, data_dir: Path, **settings: object) -> None:
+        self.settings = Settings(_env_file=None, data_dir=data_dir, **settings)
+        self.store = MemoryStore()
+        self.records = Records(self.store)
+        self.bus = MemoryBus()
+        self.acked: list[int] = []
+        self.paused: set[int] = set()
+        self.offset = 0
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Another process: the same store and bus, a new worker and engine."""
+        self.engine = ToldEngine()
+        self.worker = Worker(self.settings, self.records, self.bus, LAYOUT, installed(), self.engine, self)
+
+    def pause(self, partition: int) -> None:
+        self.paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self.paused.discard(partition)
+
+    def behind(self) -> set[int]:
+        return self.paused
+
+    async def start(self) -> "LoneWorker":
+        await self.bus.ensure_topics(LAYOUT.topics())
+        await self.worker.start()
+        self.worker.assigned({0})
+        return self
+
+    def receive(self, event: Event | Record, offset: int | None = None, partition: int = 0) -> int:
+        at = self.offset if offset is None else offset
+        self.offset = max(self.offset, at + 1)
+        record = event if isinstance(event, Record) else record_of(event, at, partition)
+        self.worker.receive(record, lambda: self.acked.append(at))
+        return at
+
+    def submit(self, job: Job | None = None, **fields: object) -> tuple[str, str]:
+        job = accept(self.records, job or new_job(**fields))
+        self.receive(job_event(job))
+        return job.id, "live"
+
+    async def cancel(self, id: tuple[str, str]) -> None:
+        """As the API does it."""
+        data = CancelRequested(job_id=id[0], run=id[1])
+        event = Event.of(CANCEL_REQUESTED, "turnstream/api", id[0], "cancel", data)
+        await self.bus.publish("job-control", key=event.key, value=event.data, headers=event.headers)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - threads are in it, too
+                await asyncio.sleep(0.001)
+
+    async def quiet(self) -> None:
+        """Whatever can go on without a word of the test has gone on."""
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+
+    def state(self, id: tuple[str, str]) -> JobState | None:
+        ending = self.records.ending(*id)
+        return ending.state if ending else None
+
+    def told(self, topic: str = "diarization-results") -> list[Event]:
+        return [Event.parse(record.headers, record.value) for record in self.bus.records(topic)]
