@@ -18,19 +18,27 @@ from turnstream import bus as buses
 from turnstream import object_store as stores
 from turnstream.bus.base import Bus
 from turnstream.object_store.base import ObjectStore
+from turnstream.operations import Operations, installed
 from turnstream.settings import Settings
 
 log = logging.getLogger("turnstream.api")
 
 
 def create_app(
-    settings: Settings, *, store: ObjectStore | None = None, bus: Bus | None = None, prober: Prober | None = None
+    settings: Settings,
+    *,
+    store: ObjectStore | None = None,
+    bus: Bus | None = None,
+    prober: Prober | None = None,
+    operations: Operations | None = None,
 ) -> FastAPI:
-    """The producer API. `store`, `bus` and `prober` replace what the settings name, such as by the twins.
+    """The producer API. `store`, `bus` and `prober` replace what the settings name, such as by the twins, and `operations`
+    those that are installed.
 
-    Raises SettingsInvalid where no key is configured and other machines could call.
+    Raises SettingsInvalid where no key is configured and other machines could call, or an operation cannot be had.
     """
     settings.require_protection()
+    operations = installed() if operations is None else operations
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -39,6 +47,7 @@ def create_app(
             store or stores.connect(settings),
             bus or buses.connect(settings),
             prober or Prober(),
+            operations,
         ) as service:
             app.state.service = service
             yield
@@ -56,7 +65,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
-    complete(app)
+    complete(app, operations)
     # The last one added is the first to see a call.
     app.add_middleware(AuthMiddleware, settings=settings)
     problems.install(app)

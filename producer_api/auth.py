@@ -7,14 +7,23 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from schemas.errors import InvalidRequest, OperationDisabled, Unauthorized, UploadTooLarge
+from schemas.operation import Operation
+from schemas.operations import DIARIZE
 from turnstream.settings import ANONYMOUS, KiB, Settings
 
 log = logging.getLogger("turnstream.api")
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
-UPLOADS = frozenset({"/api/v1/diarize/file", "/api/v1/jobs"})
-FORM_ALLOWANCE = 64 * KiB
+DIARIZE_FILE = "/api/v1/diarize/file"
+UPLOADS = frozenset({DIARIZE_FILE, "/api/v1/jobs"})
+FORM_ALLOWANCE = 256 * KiB
 """Bytes a form may have besides its recording: boundaries, headers and the other fields."""
+
+
+def require_enabled(operation: Operation, settings: Settings) -> None:
+    """Raises OperationDisabled."""
+    if DIARIZE.name in operation.models and not settings.enable_diarization:
+        raise OperationDisabled("Diarization is switched off here (ENABLE_DIARIZATION=false)")
 
 
 class AuthMiddleware:
@@ -34,7 +43,7 @@ class AuthMiddleware:
             headers = Headers(scope=scope)
             scope.setdefault("state", {})["owner"] = self._owner(headers)
             if scope["method"] == "POST" and scope["path"] in UPLOADS:
-                self._check_upload(headers)
+                self._check_upload(scope["path"], headers)
         await self.app(scope, receive, send)
 
     def _owner(self, headers: Headers) -> str:
@@ -50,9 +59,9 @@ class AuthMiddleware:
             raise Unauthorized("Send a valid key as x-api-key or as Authorization: Bearer")
         return owner
 
-    def _check_upload(self, headers: Headers) -> None:
-        if not self._settings.enable_diarization:
-            raise OperationDisabled("Diarization is switched off here (ENABLE_DIARIZATION=false)")
+    def _check_upload(self, path: str, headers: Headers) -> None:
+        if path == DIARIZE_FILE:
+            require_enabled(DIARIZE, self._settings)
         try:
             length = int(headers.get("content-length", "0"))
         except ValueError:

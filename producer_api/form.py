@@ -1,8 +1,7 @@
-"""A multipart form with a recording, parsed as it comes and never held in memory."""
+"""A multipart form, parsed as it comes; its recording is never held in memory."""
 
 import asyncio
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +12,13 @@ from starlette.requests import Request
 from producer_api.auth import FORM_ALLOWANCE
 from producer_api.spool import Spool
 from producer_api.threads import Threads
-from schemas.errors import AudioEmpty, AudioMissing, InvalidRequest, UploadTimeout, UploadTooLarge
+from schemas.errors import AudioEmpty, InvalidRequest, UploadTimeout, UploadTooLarge
+from schemas.jobs import AudioInfo
 from turnstream.settings import KiB, Settings
 
 AUDIO_FIELDS = ("audio", "file")
-FIELD_LIMIT = 4 * KiB
-"""Bytes of one value besides the recording."""
+FIELD_LIMIT = 64 * KiB
+"""Bytes of one value besides the recording. All of them together have FORM_ALLOWANCE."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,8 @@ class Upload:
     """A form that arrived whole. Whoever has it calls `discard` in the end."""
 
     path: Path
-    size: int
-    sha256: str
-    filename: str | None
-    content_type: str | None
+    audio: AudioInfo | None
+    """What the form says of the recording that lies at `path`; None where it has none."""
     fields: dict[str, str]
 
     def discard(self) -> None:
@@ -37,16 +35,16 @@ class Upload:
         self.path.unlink(missing_ok=True)
 
 
-async def read_form(request: Request, known: Collection[str], settings: Settings, threads: Threads) -> Upload:
-    """Receive a form whose fields are the recording and those in `known`; whatever goes wrong, nothing stays.
+async def read_form(request: Request, settings: Settings, threads: Threads) -> Upload:
+    """Receive a form; whatever goes wrong, nothing stays.
 
-    Raises InvalidRequest, AudioMissing, AudioEmpty, UploadTooLarge, UploadTimeout, StoreUnavailable (the spool cannot be
+    Raises InvalidRequest, AudioEmpty, UploadTooLarge, UploadTimeout, StoreUnavailable (the spool cannot be
     written) and Starlette's ClientDisconnect.
     """
     boundary = _boundary(request)
     spool = Spool(settings.spool_dir, settings.max_upload_bytes)
     try:
-        form = _Form(boundary, known, spool)
+        form = _Form(boundary, spool)
         async with asyncio.timeout(settings.upload_timeout):
             await _receive(request, form, settings.max_upload_bytes + FORM_ALLOWANCE, threads)
         spool.close()
@@ -77,7 +75,7 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
-        raise InvalidRequest('Send the recording as multipart/form-data, such as curl -F "audio=@a.wav" does')
+        raise InvalidRequest('Send the form as multipart/form-data, such as curl -F "audio=@a.wav" does')
     return boundary
 
 
@@ -98,9 +96,9 @@ class _Part:
 class _Form:
     """What a push parser calls, and what it gathered."""
 
-    def __init__(self, boundary: bytes, known: Collection[str], spool: Spool) -> None:
+    def __init__(self, boundary: bytes, spool: Spool) -> None:
         self.spool = spool
-        self._known = known
+        self._room = FORM_ALLOWANCE
         self._fields: dict[str, str] = {}
         self._seen: set[str] = set()
         self._audio: _Part | None = None
@@ -126,19 +124,20 @@ class _Form:
     def upload(self) -> Upload:
         if not self._complete:
             raise InvalidRequest("The form ends before its last boundary")
+        return Upload(path=self.spool.path, audio=self._info(), fields=self._fields)
+
+    def _info(self) -> AudioInfo | None:
         audio = self._audio
         # A browser's form in which no file was chosen has the field, without a name and without bytes.
         if audio is None or not (self.spool.size or audio.filename):
-            raise AudioMissing(f"Send the recording in the field {' or '.join(AUDIO_FIELDS)}")
+            return None
         if not self.spool.size:
             raise AudioEmpty("The file has no bytes")
-        return Upload(
-            path=self.spool.path,
-            size=self.spool.size,
-            sha256=self.spool.sha256,
+        return AudioInfo(
             filename=_plain_name(audio.filename),
             content_type=audio.headers.get(b"content-type", b"").decode("latin-1")[:100] or None,
-            fields=self._fields,
+            size=self.spool.size,
+            sha256=self.spool.sha256,
         )
 
     def _begin(self) -> None:
@@ -165,11 +164,8 @@ class _Form:
             if self._audio is not None:
                 raise InvalidRequest("Send one recording at a time: the form has two")
             self._audio = part
-        elif part.name not in self._known:
-            fields = ", ".join((*AUDIO_FIELDS, *self._known))
-            raise InvalidRequest(f"There is no field {part.name[:100]!r}; there are {fields}")
         elif part.name in self._seen:
-            raise InvalidRequest(f"The form has the field {part.name} twice")
+            raise InvalidRequest(f"The form has the field {part.name[:100]} twice")
         self._seen.add(part.name)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -179,10 +175,13 @@ class _Form:
             return
         part.value += data[start:end]
         if len(part.value) > FIELD_LIMIT:
-            raise InvalidRequest(f"The field {part.name} has more than {FIELD_LIMIT} bytes")
+            raise InvalidRequest(f"The field {part.name[:100]} has more than {FIELD_LIMIT} bytes")
 
     def _end(self) -> None:
         part = self._part
+        self._room -= len(part.name) + len(part.value)
+        if self._room < 0:
+            raise InvalidRequest(f"The fields besides the recording have more than {FORM_ALLOWANCE} bytes")
         if not part.is_audio and part.value.strip():  # an empty value says no more than an absent field
             self._fields[part.name] = part.value.decode(errors="replace").strip()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -10,23 +10,27 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from uuid_utils import uuid7
 
+from producer_api.auth import require_enabled
 from producer_api.broker_watch import BrokerWatch
-from producer_api.form import Upload, read_form
+from producer_api.form import AUDIO_FIELDS, Upload, read_form
+from producer_api.order import Order
 from producer_api.probing import Prober
-from producer_api.problems import invalid
-from producer_api.publishing import Publisher
+from producer_api.publishing import Publisher, requested
 from producer_api.threads import Threads
-from schemas.errors import AudioTooLong, InvalidRequest, StoreUnavailable, TurnstreamError, UnknownOperation
+from schemas.errors import AudioMissing, AudioTooLong, InvalidRequest, StoreUnavailable, TurnstreamError
 from schemas.events import continued
-from schemas.jobs import LIVE_RUN, AudioInfo, DiarizeParams, Job, JobId, Lane, Operation
+from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobId, Params
+from schemas.operation import Operation
+from schemas.topics import JOB_EVENT_LIMIT
+from turnstream.operations import load
 from turnstream.records import Records
 from turnstream.settings import Settings
 
 log = logging.getLogger("turnstream.api")
 T = TypeVar("T")
+ReadOrder = Callable[[Mapping[str, str]], Order]
+"""Raises UnknownOperation, InvalidRequest."""
 
-PARAM_FIELDS = tuple(DiarizeParams.model_fields)
-JOB_FIELDS = ("operation", "lane", *PARAM_FIELDS)
 _JOB_ID = TypeAdapter[str](JobId)
 
 
@@ -62,43 +66,39 @@ class Intake:
         # The sweep erases what is older than accepting_limit; by half of it we have given up ourselves.
         self._limit = settings.accepting_limit / 2
 
-    async def submit(self, request: Request, job_id: str, owner: str, known: tuple[str, ...]) -> Job:
-        """Take a recording in under `job_id`. Raises what a caller may be told: see the tree of errors.
+    async def submit(self, request: Request, job_id: str, owner: str, read: ReadOrder) -> Job:
+        """Take in what a form brings, under `job_id`; `read` tells from its fields what is wanted.
 
-        Once the form is there the rest is done even if the caller leaves or the request is cancelled.
+        Raises what a caller may be told: see the tree of errors. Once the form is there the rest is done even if the caller
+        leaves or the request is cancelled.
         """
         self._watch.require_layout()
-        upload = await read_form(request, known, self._settings, self._threads)
+        upload = await read_form(request, self._settings, self._threads)
         traceparent = continued(request.headers.get("traceparent", ""))
-        return await self._shielded(self._accept(upload, job_id, owner, traceparent))
+        return await self._shielded(self._accept(upload, read, job_id, owner, traceparent))
 
     async def close(self, seconds: float) -> None:
         """Let what is being accepted come to its end."""
         if self._open:
             await asyncio.wait(self._open, timeout=seconds)
 
-    async def _accept(self, upload: Upload, job_id: str, owner: str, traceparent: str) -> Job:
+    async def _accept(self, upload: Upload, read: ReadOrder, job_id: str, owner: str, traceparent: str) -> Job:
         try:
-            operation, lane, params = read_fields(upload.fields)
-            probe = await self._prober.probe(upload.path)
-            longest = self._settings.max_audio_seconds
-            if probe.duration is not None and probe.duration > longest:
-                raise AudioTooLong(f"The recording lasts {probe.duration:.0f} s, {longest:g} s are taken at most")
+            order = read(upload.fields)
+            require_enabled(order.operation, self._settings)
+            audio = await self._examined(upload, order.operation)
+            if order.operation.check is not None:
+                await self._threads.run(self._check, order.operation.check, order.params)
             job = Job(
                 id=job_id,
-                operation=operation,
-                lane=lane,
-                params=params,
+                operation=order.operation.name,
+                lane=order.lane,
+                params=order.params,
                 owner=owner,
                 created_at=datetime.now(UTC),
-                audio=AudioInfo(
-                    filename=upload.filename,
-                    content_type=upload.content_type,
-                    size=upload.size,
-                    sha256=upload.sha256,
-                    duration=probe.duration,
-                ),
+                audio=audio,
             )
+            _require_size(job)
             creating = asyncio.create_task(self._threads.run(self._create, job, upload))
             try:
                 async with asyncio.timeout(self._limit):
@@ -111,12 +111,30 @@ class Intake:
                 raise
         finally:
             await self._threads.run(upload.discard)
-        log.info("job %s accepted: %s, %d bytes", job.id, job.operation, upload.size)
+        log.info("job %s accepted: %s, %d bytes", job.id, job.operation, audio.size if audio else 0)
         return job
+
+    async def _examined(self, upload: Upload, operation: Operation) -> AudioInfo | None:
+        """What is known of the recording, if the operation works on one. Raises AudioMissing, the AudioError tree, Busy."""
+        audio = upload.audio
+        if not operation.audio:
+            if audio is not None:
+                raise InvalidRequest(f"{operation.name} takes no recording")
+            return None
+        if audio is None:
+            raise AudioMissing(f"Send the recording in the field {' or '.join(AUDIO_FIELDS)}")
+        probe = await self._prober.probe(upload.path)
+        longest = self._settings.max_audio_seconds
+        if probe.duration is not None and probe.duration > longest:
+            raise AudioTooLong(f"The recording lasts {probe.duration:.0f} s, {longest:g} s are taken at most")
+        return audio.model_copy(update={"duration": probe.duration})
+
+    def _check(self, path: str, params: Params) -> None:
+        load(path)(self._settings, params)
 
     def _create(self, job: Job, upload: Upload) -> None:
         with upload.path.open("rb") as audio:
-            self._records.create(job, audio)
+            self._records.create(job, audio if job.audio else None)
 
     async def _publish(self, job: Job, traceparent: str) -> None:
         topic_id = self._watch.topic_id
@@ -149,16 +167,8 @@ class Intake:
             task.exception()  # whoever left does not fetch it
 
 
-def read_fields(fields: dict[str, str]) -> tuple[Operation, Lane, DiarizeParams]:
-    """Raises UnknownOperation, InvalidRequest."""
-    name = fields.get("operation", Operation.DIARIZE)
-    if name not in set(Operation):
-        raise UnknownOperation(f"There is no operation {name[:100]!r}; there are {', '.join(Operation)}")
-    lane = fields.get("lane", Lane.INTERACTIVE)
-    if lane not in set(Lane):
-        raise InvalidRequest(f"There is no lane {lane[:100]!r}; there are {', '.join(Lane)}")
-    try:
-        params = DiarizeParams.model_validate({key: fields[key] for key in PARAM_FIELDS if key in fields})
-    except ValidationError as error:
-        raise invalid(error) from None
-    return Operation(name), Lane(lane), params
+def _require_size(job: Job) -> None:
+    """Raises InvalidRequest where the parameters are more than a job event may carry."""
+    size = len(requested(job, LIVE_RUN).model_dump_json(exclude_none=True).encode())
+    if size > JOB_EVENT_LIMIT:
+        raise InvalidRequest(f"The parameters are too large: the job event has {size} bytes, {JOB_EVENT_LIMIT} at most")

@@ -1,19 +1,21 @@
 """Which format a caller gets: https://www.rfc-editor.org/rfc/rfc9110#name-accept"""
 
+from collections.abc import Mapping
+
 from schemas.errors import NotAcceptable
-from schemas.formats import FORMATS
+from schemas.formats import Format
 
 
-def choose(name: str | None, accept: str) -> str:
-    """A name of FORMATS, from `?format=` or else from Accept. Raises NotAcceptable."""
+def choose(formats: Mapping[str, Format], name: str | None, accept: str) -> Format:
+    """One of the formats, by `?format=` or else by Accept. Raises NotAcceptable."""
     if name is not None:
-        if name not in FORMATS:
-            raise NotAcceptable(f"There is no format {name[:100]!r}; there are {', '.join(FORMATS)}")
-        return name
+        if name not in formats:
+            raise NotAcceptable(f"There is no format {name[:100]!r} of this result; there are {', '.join(formats)}")
+        return formats[name]
     ranges = dict(_range(part) for part in accept.split(",") if part.strip()) or {"*/*": 1.0}
-    best = max(FORMATS, key=lambda known: _quality(FORMATS[known][0], ranges))  # the first of equals
-    if _quality(FORMATS[best][0], ranges) <= 0:
-        raise NotAcceptable(f"There are {', '.join(media_type for media_type, _ in FORMATS.values())}")
+    best = max(formats.values(), key=lambda known: _quality(known.media_type, ranges))  # the first of equals
+    if _quality(best.media_type, ranges) <= 0:
+        raise NotAcceptable(f"There are {', '.join(known.media_type for known in formats.values())}")
     return best
 
 

@@ -1,78 +1,88 @@
-"""The parts of the API's description that its code does not say by itself: the forms, the examples, the keys."""
+"""The parts of the API's description that its code does not say by itself: the forms, the results, the examples, the keys.
 
+What belongs to an operation is read off the operation.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 
 from producer_api.auth import PUBLIC
 from producer_api.problems import Problem
-from schemas.formats import FORMATS
-from schemas.jobs import DiarizeParams, Lane, Operation
+from schemas.jobs import DEFAULT_OPERATION, LIVE_RUN, Lane
+from schemas.operation import Operation
+from schemas.operations import DIARIZE
+from turnstream.operations import Operations
 
-DESCRIPTION = """Who spoke when, for audio files.
+DESCRIPTION = """Who spoke when, and who said what, for audio files.
 
-`POST /api/v1/diarize/file` answers with the turns; `POST /api/v1/jobs` hands a job in and answers at once. Every call but those
-under *health* needs a key, as `x-api-key` or as `Authorization: Bearer`. Every error is an `application/problem+json`
-document (RFC 9457) with a stable `code`. In forms an empty value means the same as an absent field.
+`POST /api/v1/diarize/file` answers with the turns; `POST /api/v1/jobs` hands a job of any operation in and answers at once.
+Every call but those under *health* needs a key, as `x-api-key` or as `Authorization: Bearer`. Every error is an
+`application/problem+json` document (RFC 9457) with a stable `code`. In forms an empty value means the same as an absent field.
 """
-
-RESULT_EXAMPLE: dict[str, Any] = {
-    "job_id": "019a1c2e-7c00-7000-8000-000000000000",
-    "run": "live",
-    "segments": [
-        {"speaker": "SPEAKER_00", "start": 0.12, "end": 4.56},
-        {"speaker": "SPEAKER_01", "start": 4.4, "end": 7.25},
-    ],
-    "exclusive_segments": [
-        {"speaker": "SPEAKER_00", "start": 0.12, "end": 4.4},
-        {"speaker": "SPEAKER_01", "start": 4.4, "end": 7.25},
-    ],
-    "num_speakers": 2,
-    "speakers": ["SPEAKER_00", "SPEAKER_01"],
-    "performance": 1.25,
-    "timings": {
-        "queue": 0.01,
-        "decode": 0.05,
-        "load": 0.0,
-        "segmentation": 0.3,
-        "embedding": 0.85,
-        "clustering": 0.05,
-        "total": 1.25,
-    },
-    "warnings": [],
-    "audio": {"duration": 8.0, "sha256": "e3b0c44298fc1c14...", "sample_rate": 16000, "channels": 1},
-    "model": {
-        "name": "pyannote/speaker-diarization-community-1",
-        "source": "hub",
-        "mode": "exact",
-        "device": "cpu",
-        "revision": "3f2a9c01d4e5",
-    },
-}
-RTTM_EXAMPLE = (
-    "SPEAKER 019a1c2e-7c00-7000-8000-000000000000 1 0.120 4.440 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
-    "SPEAKER 019a1c2e-7c00-7000-8000-000000000000 1 4.400 2.850 <NA> <NA> SPEAKER_01 <NA> <NA>\n"
-)
-RESULT_CONTENT: dict[str, Any] = {
-    FORMATS["json"][0]: {"example": RESULT_EXAMPLE},
-    FORMATS["rttm"][0]: {"schema": {"type": "string"}, "example": RTTM_EXAMPLE},
-}
+JOB_ID = "019a1c2e-7c00-7000-8000-000000000000"
+REFERENCE = "#/components/schemas/{model}"
+Schema = dict[str, Any]
 
 
-def _form(*, more: dict[str, Any] | None = None) -> dict[str, Any]:
-    audio = {"type": "string", "format": "binary", "description": "the recording; `file` is another name of this field"}
-    fields = {"audio": audio, **(more or {}), **DiarizeParams.model_json_schema()["properties"]}
-    schema = {"type": "object", "required": ["audio"], "properties": fields, "additionalProperties": False}
-    example = {"audio": "meeting.wav", "min_speakers": 1, "max_speakers": 5}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "example": example}}}
-    }
+def complete(app: FastAPI, operations: Operations) -> None:
+    """Add to the application's document what FastAPI cannot know."""
+    generate = app.openapi
+
+    def openapi() -> Schema:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        document = generate()
+        results, models = _result_schemas(operations.values())
+        models |= _param_schemas(operations.values()) | {"Problem": Problem.model_json_schema()}
+        components = document.setdefault("components", {})
+        components["schemas"] = components.get("schemas", {}) | models
+        components["securitySchemes"] = {
+            "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            "bearer": {"type": "http", "scheme": "bearer"},
+        }
+        paths = document["paths"]
+        paths["/api/v1/jobs"]["post"] |= job_form(operations.values())
+        _describe_result(paths["/api/v1/jobs/{job_id}/result"]["get"], operations.values(), results)
+        for path, calls in paths.items():
+            for call in calls.values():
+                call["security"] = [] if path in PUBLIC else [{"key": []}, {"bearer": []}]
+                # Our own answer to a bad parameter is declared as a problem; FastAPI's is never given.
+                call["responses"].get("422", {}).get("content", {}).pop("application/json", None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(unused, None)
+        return document
+
+    app.openapi = openapi
 
 
-DIARIZE_FORM = _form()
-JOB_FORM = _form(
-    more={
-        "operation": {"type": "string", "enum": list(Operation), "default": Operation.DIARIZE},
+def example(operation: Operation) -> Schema:
+    """What a result of this operation looks like."""
+    return {"job_id": JOB_ID, "run": LIVE_RUN, **operation.example}
+
+
+# The forms
+
+
+def diarize_form() -> Schema:
+    fields = {"audio": _audio(), **_params(DIARIZE)}
+    return _form(fields, required=["audio"], examples={"five": {"audio": "meeting.wav", "max_speakers": 5}})
+
+
+def job_form(operations: Iterable[Operation]) -> Schema:
+    """One form for all operations, because browsers of such documents show no others: each field tells whose it is."""
+    operations = tuple(operations)
+    listening = [operation for operation in operations if operation.audio]
+    fields: dict[str, Schema] = {
+        "audio": _audio(listening if len(listening) < len(operations) else ()),
+        "operation": {
+            "type": "string",
+            "enum": [operation.name for operation in operations],
+            "default": DEFAULT_OPERATION,
+            "description": "; ".join(f"{operation.name}: {operation.summary}" for operation in operations),
+        },
         "lane": {
             "type": "string",
             "enum": list(Lane),
@@ -80,28 +90,92 @@ JOB_FORM = _form(
             "description": "interactive: somebody waits; batch: it may wait behind those",
         },
     }
-)
+    names = dict.fromkeys(name for operation in operations for name in operation.params.model_fields)
+    fields |= {name: _shared(name, operations) for name in names}
+    examples = {
+        operation.name: {**({"audio": "meeting.wav"} if operation.audio else {}), "operation": operation.name}
+        for operation in operations
+    }
+    return _form(fields, required=["audio"] if len(listening) == len(operations) else [], examples=examples)
 
 
-def complete(app: FastAPI) -> None:
-    """Add to the application's document what FastAPI cannot know."""
-    generate = app.openapi
+def _form(fields: Schema, *, required: list[str], examples: Mapping[str, Schema]) -> Schema:
+    schema = {"type": "object", "required": required, "properties": fields, "additionalProperties": False}
+    content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        components = document.setdefault("components", {})
-        components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
-        components["securitySchemes"] = {
-            "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-            "bearer": {"type": "http", "scheme": "bearer"},
-        }
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                operation["security"] = [] if path in PUBLIC else [{"key": []}, {"bearer": []}]
-                # Our own answer to a bad parameter is declared as a problem; FastAPI's is never given.
-                operation["responses"].get("422", {}).get("content", {}).pop("application/json", None)
-        for unused in ("HTTPValidationError", "ValidationError"):
-            components["schemas"].pop(unused, None)
-        return document
 
-    app.openapi = openapi
+def _audio(listening: Iterable[Operation] = ()) -> Schema:
+    """`listening` are named as those that want a recording."""
+    names = ", ".join(operation.name for operation in listening)
+    says = "the recording; `file` is another name of this field"
+    return {"type": "string", "format": "binary", "description": f"{names}: {says}" if names else says}
+
+
+def _params(operation: Operation) -> Schema:
+    return operation.params.model_json_schema(ref_template=REFERENCE).get("properties", {})
+
+
+def _param_schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
+    """What the fields of forms refer to."""
+    found: dict[str, Schema] = {}
+    for operation in operations:
+        found |= operation.params.model_json_schema(ref_template=REFERENCE).get("$defs", {})
+    return found
+
+
+def _shared(name: str, operations: Iterable[Operation]) -> Schema:
+    """A field of the form, after the names of the operations that take it; several kinds where they differ about it."""
+    kinds: list[tuple[Schema, list[str]]] = []
+    for operation in operations:
+        if name not in operation.params.model_fields:
+            continue
+        schema = _params(operation)[name]
+        for known, users in kinds:
+            if known == schema:
+                users.append(operation.name)
+                break
+        else:
+            kinds.append((schema, [operation.name]))
+    described = [
+        schema | {"description": f"{', '.join(users)}: {schema.get('description', schema.get('title', name))}"}
+        for schema, users in kinds
+    ]
+    return described[0] if len(described) == 1 else {"anyOf": described}
+
+
+# The results
+
+
+def _result_schemas(operations: Iterable[Operation]) -> tuple[dict[str, Schema], dict[str, Schema]]:
+    """A reference for each operation by its name, and the schemas that these lead to."""
+    operations = tuple(operations)
+    references, schemas = models_json_schema(
+        [(operation.result, "serialization") for operation in operations], ref_template=REFERENCE
+    )
+    by_name = {operation.name: references[operation.result, "serialization"] for operation in operations}
+    return by_name, schemas["$defs"]
+
+
+def _describe_result(call: Schema, operations: Iterable[Operation], schemas: Mapping[str, Schema]) -> None:
+    """Each media type with an example from every operation that has it."""
+    content: dict[str, Schema] = {}
+    for operation in operations:
+        written = operation.result.model_validate(example(operation))
+        for format_ in operation.formats.values():
+            text = format_.write(written)
+            kind = content.setdefault(format_.media_type, {"schema": {"type": "string"}, "examples": {}})
+            if isinstance(text, bytes):
+                kind["schema"] = {"type": "string", "format": "binary"}
+            elif format_.media_type == "application/json":
+                kind["schema"] = {"anyOf": list(schemas.values())}
+                kind["examples"][operation.name] = {"summary": operation.summary, "value": example(operation)}
+            else:
+                kind["examples"][operation.name] = {"summary": operation.summary, "value": text}
+    for kind in content.values():
+        if not kind["examples"]:
+            del kind["examples"]
+    call["responses"]["200"]["content"] = content
+    [parameter] = [parameter for parameter in call["parameters"] if parameter["name"] == "format"]
+    offered = "; ".join(f"{operation.name}: {', '.join(operation.formats)}" for operation in operations)
+    parameter["description"] = f"{offered}. It goes before Accept"

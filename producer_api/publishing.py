@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+from producer_api.broker_watch import BrokerWatch
 from producer_api.threads import Threads
 from schemas.errors import BrokerUnavailable
 from schemas.events import JOB_REQUESTED, Event, event_id
 from schemas.jobs import Job, JobRequested
-from schemas.topics import Layout, Topic
+from schemas.topics import Topic
 from turnstream.bus.base import Bus
 from turnstream.records import Mark, MarkState, Records
 
@@ -14,26 +15,29 @@ SOURCE = "/turnstream/producer-api"
 
 
 class Publisher:
-    def __init__(self, bus: Bus, records: Records, layout: Layout, threads: Threads) -> None:
+    def __init__(self, bus: Bus, records: Records, watch: BrokerWatch, threads: Threads) -> None:
         self._bus = bus
         self._records = records
-        self._layout = layout
+        self._watch = watch
         self._threads = threads
 
     async def publish(self, job: Job, run: str, topic_id: str | None, traceparent: str | None = None) -> None:
-        """Returns once the broker has the job event and the mark says where. Raises BrokerUnavailable, StoreUnavailable.
+        """Returns once the broker has the job event and the mark says where.
+
+        Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch.
 
         `topic_id` is the incarnation of the topic as it was known before: should the broker lose everything meanwhile, the
         mark names the one that is gone, and the sweep publishes again.
         """
         if topic_id is None:
             raise BrokerUnavailable("The topics are not there yet")
+        layout = self._watch.require_layout()
         event = Event.of(
             JOB_REQUESTED,
             SOURCE,
             subject=job.id,
             id_=event_id(job.id, run),
-            data=JobRequested.model_validate(job.model_dump() | {"job_id": job.id, "run": run}),
+            data=requested(job, run),
             traceparent=traceparent,
         )
         position = await self._bus.publish(
@@ -41,7 +45,7 @@ class Publisher:
             key=event.key,
             value=event.data,
             headers=event.headers,
-            partition=self._layout.partition(job.id, job.operation, job.lane),
+            partition=layout.partition(job.id, job.operation, job.lane),
         )
         mark = Mark(
             state=MarkState.QUEUED,
@@ -51,3 +55,7 @@ class Publisher:
             offset=position.offset,
         )
         await self._threads.run(self._records.put_mark, job.id, run, mark)
+
+
+def requested(job: Job, run: str) -> JobRequested:
+    return JobRequested.model_validate(job.model_dump() | {"job_id": job.id, "run": run})

@@ -104,8 +104,8 @@ class Results:
 
     # Readers, each to be run for ever
 
-    async def read_results(self) -> None:
-        async with aclosing(self._bus.read(Topic.DIARIZATION_RESULTS, since=self._since)) as records:  # pyright: ignore[reportArgumentType]
+    async def read_results(self, topic: str) -> None:
+        async with aclosing(self._bus.read(topic, since=self._since)) as records:  # pyright: ignore[reportArgumentType]
             async for record in records:
                 try:
                     event = Event.parse(record.headers, record.value)

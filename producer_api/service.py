@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from producer_api.backlog import Backlog
 from producer_api.broker_watch import BrokerWatch
 from producer_api.intake import Intake, is_job_id
 from producer_api.probing import Prober
@@ -20,10 +22,11 @@ from producer_api.spool import remove_old_spools
 from producer_api.sweep import Sweeper
 from producer_api.threads import Threads
 from schemas.errors import JobNotFound, StoreUnavailable
+from schemas.formats import JSON, Format, to_json
 from schemas.jobs import LIVE_RUN, Job, JobState, JobView
-from schemas.topics import Layout
 from turnstream.bus.base import Bus
 from turnstream.object_store.base import ObjectStore
+from turnstream.operations import Operations, result_topics
 from turnstream.records import Records
 from turnstream.settings import Settings
 
@@ -48,6 +51,8 @@ class Service:
     intake: Intake
     results: Results
     sweeper: Sweeper
+    backlog: Backlog
+    operations: Operations
     _store_checked: float = float("-inf")
     _store_problem: StoreUnavailable | None = None
     _store_looking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -62,6 +67,26 @@ class Service:
 
     async def view(self, job: Job) -> JobView:
         return await self.threads.run(self.look_at, job)
+
+    async def view_with_place(self, job: Job) -> JobView:
+        """The same, and how many are ahead of a queued job where the broker says so at once."""
+        view = await self.view(job)
+        if view.state is not JobState.QUEUED:
+            return view
+        mark = await self.threads.run(self.records.mark, job.id, LIVE_RUN)
+        return view.model_copy(update={"ahead": await self.backlog.ahead(mark, self.watch.topic_id)})
+
+    def formats(self, job: Job) -> Mapping[str, Format]:
+        """By name, those of the job's operation; JSON alone where that is not installed any more."""
+        operation = self.operations.get(job.operation)
+        return operation.formats if operation else {"json": JSON}
+
+    def written(self, job: Job, body: bytes, format_: Format) -> str | bytes:
+        """A stored result in one of its formats."""
+        operation = self.operations.get(job.operation)
+        if operation is None or format_.write is to_json:
+            return body
+        return format_.write(operation.result.model_validate_json(body))
 
     def look_at(self, job: Job) -> JobView:
         """The job as its owner sees it now. Blocks."""
@@ -89,7 +114,9 @@ class Service:
 
 
 @asynccontextmanager
-async def running(settings: Settings, store: ObjectStore, bus: Bus, prober: Prober) -> AsyncGenerator[Service]:
+async def running(
+    settings: Settings, store: ObjectStore, bus: Bus, prober: Prober, operations: Operations
+) -> AsyncGenerator[Service]:
     """The service with all it does in the background. Raises LayoutMismatch where the topics are laid out differently."""
     async with AsyncExitStack() as stack:
         threads = Threads()
@@ -101,11 +128,10 @@ async def running(settings: Settings, store: ObjectStore, bus: Bus, prober: Prob
         stack.push_async_callback(threads.run, prober.close)
         await threads.run(remove_old_spools, settings.spool_dir)
 
-        layout = Layout(groups=settings.partition_groups)
         records = Records(store)
-        await _refuse_another_layout(records, layout, threads)
-        watch = BrokerWatch(bus, records, layout, threads)
-        publisher = Publisher(bus, records, layout, threads)
+        watch = BrokerWatch(bus, records, threads, partition_groups=settings.partition_groups, operations=operations)
+        await _refuse_another_layout(watch)
+        publisher = Publisher(bus, records, watch, threads)
         sweeper = Sweeper(settings, bus, records, publisher, watch, threads)
         watch.on_new_topics.append(sweeper.wake)
         service = Service(
@@ -117,9 +143,13 @@ async def running(settings: Settings, store: ObjectStore, bus: Bus, prober: Prob
             intake=Intake(settings, records, publisher, watch, prober, threads),
             results=Results(bus, records, threads),
             sweeper=sweeper,
+            backlog=Backlog(bus, settings.consumer_group),
+            operations=operations,
         )
+        stack.push_async_callback(service.backlog.close)
         stack.push_async_callback(sweeper.close)
-        for work in (watch.run, service.results.read_results, service.results.read_progress, sweeper.run):
+        readers = [partial(service.results.read_results, topic) for topic in result_topics(operations)]
+        for work in (watch.run, *readers, service.results.read_progress, sweeper.run):
             task = asyncio.create_task(_for_ever(work))
             stack.push_async_callback(_stop, task)
         stack.push_async_callback(service.intake.close, CLOSE_LIMIT)
@@ -127,10 +157,10 @@ async def running(settings: Settings, store: ObjectStore, bus: Bus, prober: Prob
         yield service
 
 
-async def _refuse_another_layout(records: Records, layout: Layout, threads: Threads) -> None:
+async def _refuse_another_layout(watch: BrokerWatch) -> None:
     try:
-        await threads.run(records.agree_on_layout, layout)
-    except StoreUnavailable as error:
+        await watch.agree()
+    except StoreUnavailable as error:  # the watch asks again
         log.warning("the object store does not answer yet: %s", error.detail)
 
 

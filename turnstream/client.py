@@ -5,20 +5,25 @@
         for view in client.wait(job.id):
             print(view.state, view.progress)
         result = client.result(job.id)
+        job = client.submit(Path("meeting.wav"), {"language": "en"}, operation="transcript")
+        ...
+        transcript = client.result(job.id, TranscriptResult)
 
 What the service answers with a problem document is raised as the error of `schemas.errors` that has its code.
 """
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from schemas.base import Form
 from schemas.errors import (
     ErrorInfo,
     FileUnusable,
@@ -28,7 +33,7 @@ from schemas.errors import (
     WaitExpired,
     from_info,
 )
-from schemas.jobs import DiarizeParams, JobView, Lane, Operation
+from schemas.jobs import DEFAULT_OPERATION, JobView, Lane
 from schemas.results import DiarizationResult
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -77,25 +82,29 @@ class Client:
 
     def submit(
         self,
-        path: Path,
-        params: DiarizeParams | None = None,
+        path: Path | None,
+        params: Form | Mapping[str, object] | None = None,
         *,
+        operation: str = DEFAULT_OPERATION,
         lane: Lane = Lane.INTERACTIVE,
         sent: Callable[[int], None] = lambda size: None,
     ) -> JobView:
-        """Upload a recording as it is read from the disk, and return the accepted job.
+        """Upload a recording as it is read from the disk, and return the accepted job. Operations that take no recording
+        have None for `path`.
 
         `sent` hears the size of each piece. Tried again only where the service certainly kept nothing.
         """
-        form = {"operation": Operation.DIARIZE.value, "lane": lane.value}
-        if params is not None:
-            form |= {name: str(value) for name, value in params.model_dump(exclude_defaults=True).items()}
+        if isinstance(params, Form):
+            params = params.model_dump(exclude_defaults=True)
+        fields = {"operation": operation, "lane": lane.value} | {name: str(v) for name, v in (params or {}).items()}
 
         def send() -> httpx.Response:
-            with _open(path, sent) as audio:
-                return self._http.post(
-                    "/api/v1/jobs", data=form, files={"audio": (path.name, audio)}, timeout=UPLOAD_CHUNK_TIMEOUT
-                )
+            with ExitStack() as opened:
+                # Without a recording httpx would send what is no multipart form, so the fields go the same way as it.
+                form: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()]
+                if path is not None:
+                    form.append(("audio", (path.name, opened.enter_context(_open(path, sent)))))
+                return self._http.post("/api/v1/jobs", files=form, timeout=UPLOAD_CHUNK_TIMEOUT)
 
         return self._read(self._call(send), JobView)
 
@@ -118,10 +127,14 @@ class Client:
                 raise WaitExpired(f"job {job_id} is {view.state} after {waited:.0f} s; it goes on")
             time.sleep(POLL_FIRST if waited < POLL_PATIENCE else POLL_LATER)
 
-    def result(self, job_id: str, *, run: str | None = None) -> DiarizationResult:
-        """Raises ResultNotReady, JobCancelled, or the error the job failed with."""
+    @overload
+    def result(self, job_id: str, *, run: str | None = None) -> DiarizationResult: ...
+    @overload
+    def result(self, job_id: str, model: type[Model], *, run: str | None = None) -> Model: ...
+    def result(self, job_id: str, model: type[BaseModel] = DiarizationResult, *, run: str | None = None) -> BaseModel:
+        """As the result model of the job's operation. Raises ResultNotReady, JobCancelled, or the error the job failed with."""
         query = {"run": run} if run else {}
-        return self._read(self._get(f"/api/v1/jobs/{job_id}/result", **query), DiarizationResult)
+        return self._read(self._get(f"/api/v1/jobs/{job_id}/result", **query), model)
 
     def cancel(self, job_id: str) -> JobView:
         return self._read(self._call(lambda: self._http.post(f"/api/v1/jobs/{job_id}/cancel")), JobView)

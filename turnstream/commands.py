@@ -2,14 +2,17 @@
 
 import asyncio
 import sys
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from schemas.jobs import MAX_SPEAKERS, DiarizeParams
+from schemas.base import Form
+from schemas.jobs import DEFAULT_OPERATION, MAX_SPEAKERS
+from schemas.operation import Operation
 from turnstream import __version__
+from turnstream.operations import installed
 from turnstream.settings import Settings
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong call or this machine is not ready, 130 stopped with Ctrl-C."
@@ -24,12 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Known = TypeVar("Known")
 Speakers = Annotated[int | None, typer.Option(min=1, max=MAX_SPEAKERS, metavar="N")]
-
-
-class Format(StrEnum):
-    JSON = "json"
-    RTTM = "rttm"
 
 
 def example(*lines: str) -> str:
@@ -74,27 +73,50 @@ def up(
     epilog=example(
         "turnstream submit meeting.mp3",
         "turnstream submit meeting.mp3 --max-speakers 4 --out meeting.json",
-        "turnstream submit meeting.mp3 --format rttm > meeting.rttm",
-        "turnstream submit meeting.mp3 --url https://diarize.example.org --key secret",
+        "turnstream submit meeting.mp3 --operation transcript --language en --format vtt > meeting.vtt",
+        "turnstream submit meeting.mp3 --format rttm --url https://diarize.example.org --key secret",
     )
 )
-def submit(
-    file: Annotated[Path, typer.Argument(help="A recording in any usual format.", show_default=False)],
+def submit(  # noqa: PLR0913, PLR0917 - one for each option
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A recording in any usual format; none where the operation takes none.", show_default=False
+        ),
+    ] = None,
+    operation: Annotated[
+        str, typer.Option(help="diarize, transcribe, transcript, or what a plug-in adds.")
+    ] = DEFAULT_OPERATION,
     url: Annotated[str | None, typer.Option(help="Address of the service [dim](TURNSTREAM_URL)[/dim].")] = None,
     key: Annotated[str | None, typer.Option(help="API key [dim](API_KEY)[/dim].")] = None,
     num_speakers: Speakers = None,
     min_speakers: Speakers = None,
     max_speakers: Speakers = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Of the speech, such as en; detected where absent.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Another parameter of the operation; may be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Of the result; without --out it goes to standard output.")
+        str | None, typer.Option("--format", help="Of the result; without --out it goes to standard output.")
     ] = None,
 ) -> None:
-    """Send a recording to a running service and show who spoke when."""
+    """Send a recording to a running service and show who spoke when, what was said, or both."""
     from turnstream.submit import submit as send
 
-    params = DiarizeParams(num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers)
-    send(Settings(), file, params, url=url, key=key, out=out, format_=format_)
+    wanted = _one_of(installed(), operation, "--operation")
+    if format_ is not None:
+        _one_of(wanted.formats, format_, "--format")
+    if (file is not None) is not wanted.audio:
+        raise typer.BadParameter(
+            f"{operation} {'wants a' if wanted.audio else 'takes no'} recording", param_hint="FILE"
+        )
+    speakers = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
+    given = speakers | {"language": language} | dict(_named(text) for text in param or [])
+    send(Settings(), file, wanted, _params(wanted, given), url=url, key=key, out=out, format_=format_)
 
 
 @app.command(epilog=example("turnstream demo", "turnstream demo talk.mp3 --out talk.json"))
@@ -123,3 +145,47 @@ def doctor() -> None:
 def version() -> None:
     """Say which version this is."""
     typer.echo(__version__)
+
+
+layout = typer.Typer(help="Show how jobs spread over the partitions of the broker, or let them spread over more.")
+app.add_typer(layout, name="layout")
+
+
+@layout.callback(invoke_without_command=True, epilog=example("turnstream layout", "turnstream layout grow 4"))
+def show_layout(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from turnstream.layout import show
+
+        show(Settings())
+
+
+@layout.command(epilog=example("turnstream layout grow 4"))
+def grow(
+    groups: Annotated[int, typer.Argument(min=1, max=1024, help="How many groups of partitions there shall be.")],
+) -> None:
+    """Append partitions, so that more workers can share the jobs; docs/operations.md has the whole procedure."""
+    from turnstream.layout import grow as let_grow
+
+    let_grow(Settings(), groups)
+
+
+def _one_of(known: Mapping[str, Known], name: str, hint: str) -> Known:
+    if name not in known:
+        raise typer.BadParameter(f"there is no {name!r}; there are {', '.join(known)}", param_hint=hint)
+    return known[name]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
+    return name, value
+
+
+def _params(operation: Operation, given: Mapping[str, object]) -> Form:
+    known = operation.params.model_fields
+    fields = {name: value for name, value in given.items() if value is not None}
+    for name in fields:
+        if name not in known:
+            raise typer.BadParameter(f"{operation.name} takes no {name}; it takes {', '.join(known)}", param_hint=name)
+    return operation.params.model_validate(fields)

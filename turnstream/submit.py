@@ -1,41 +1,54 @@
-"""`turnstream submit`: send a recording, show how far it is, show who spoke when."""
+"""`turnstream submit`: send a recording, show how far it is, show what was found in it."""
 
+import sys
 from pathlib import Path
 
+from pydantic import BaseModel
 from rich.console import Console
+from rich.pretty import Pretty
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from schemas.base import Form
 from schemas.errors import FileUnusable, InternalError, JobCancelled, from_info
-from schemas.formats import FORMATS
-from schemas.jobs import DiarizeParams, JobState, JobView
-from schemas.results import DiarizationResult
+from schemas.jobs import DEFAULT_OPERATION, DiarizeParams, JobState, JobView
+from schemas.operation import Operation
+from schemas.results import DiarizationResult, TranscriptionResult, TranscriptResult
+from schemas.subtitles import one_line
 from turnstream.client import Client
 from turnstream.settings import Settings
-from turnstream.timeline import timeline, turns_table
+from turnstream.timeline import said_table, timeline, turns_table
 
 
 def submit(
     settings: Settings,
-    file: Path,
-    params: DiarizeParams,
+    file: Path | None,
+    operation: Operation,
+    params: Form,
     *,
     url: str | None = None,
     key: str | None = None,
     out: Path | None = None,
     format_: str | None = None,
 ) -> None:
-    """With `format_` alone the result goes to standard output, and everything for the eye to standard error."""
+    """With `format_`, a name of the operation's formats, alone the result goes to standard output, and everything for the
+    eye to standard error.
+    """
     piped = format_ is not None and out is None
     console = Console(stderr=piped)
     with Client(url or settings.turnstream_url, key or first_key(settings)) as client:
-        result = follow(client, file, params, console)
+        result = client.result(run(client, file, operation.name, params, console).id, operation.result)
     show(result, console)
-    text = FORMATS[format_ or "json"][1](result)
+    chosen = operation.formats[format_] if format_ else next(iter(operation.formats.values()))
+    content = chosen.write(result)
     if out is not None:
-        write(out, text)
+        write(out, content)
         console.print(f"written: {out}", style="dim")
+    elif isinstance(content, bytes) and piped:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
     elif piped:
-        Console(soft_wrap=True, highlight=False, markup=False).print(text, end="")
+        Console(soft_wrap=True, highlight=False, markup=False).print(content, end="")
 
 
 def first_key(settings: Settings) -> str | None:
@@ -43,10 +56,15 @@ def first_key(settings: Settings) -> str | None:
 
 
 def follow(client: Client, file: Path, params: DiarizeParams, console: Console) -> DiarizationResult:
-    """Upload, wait, fetch. Raises the error the job failed with; Ctrl-C leaves the job to go on."""
+    """Who spoke when in a recording: `run` and fetch."""
+    return client.result(run(client, file, DEFAULT_OPERATION, params, console).id)
+
+
+def run(client: Client, file: Path | None, operation: str, params: Form, console: Console) -> JobView:
+    """Upload and wait. Raises the error the job failed with; Ctrl-C leaves the job to go on."""
     job: JobView | None = None
     try:
-        job = upload(client, file, params, console)
+        job = upload(client, file, operation, params, console)
         view = watch(client, job.id, console)
     except KeyboardInterrupt:
         if job is not None:
@@ -56,16 +74,18 @@ def follow(client: Client, file: Path, params: DiarizeParams, console: Console) 
         raise JobCancelled(f"job {view.id} was cancelled")
     if view.error is not None:
         raise from_info(view.error)
-    return client.result(view.id)
+    return view
 
 
-def upload(client: Client, file: Path, params: DiarizeParams, console: Console) -> JobView:
+def upload(client: Client, file: Path | None, operation: str, params: Form, console: Console) -> JobView:
+    if file is None:
+        return client.submit(None, params, operation=operation)
     if not file.is_file():
         raise FileUnusable(f"there is no file {file}")
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=file.stat().st_size)
-        return client.submit(file, params, sent=lambda size: bar.advance(task, size))
+        return client.submit(file, params, operation=operation, sent=lambda size: bar.advance(task, size))
 
 
 def watch(client: Client, job_id: str, console: Console) -> JobView:
@@ -75,6 +95,8 @@ def watch(client: Client, job_id: str, console: Console) -> JobView:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(JobState.QUEUED.value, total=None)
         for view in client.wait(job_id):
+            if view.ahead:
+                bar.update(task, description=f"{view.ahead} ahead")
             if view.progress is not None:
                 bar.update(task, description=view.progress.stage, total=1.0, completed=view.progress.fraction)
     if view is None:
@@ -82,18 +104,27 @@ def watch(client: Client, job_id: str, console: Console) -> JobView:
     return view
 
 
-def show(result: DiarizationResult, console: Console) -> None:
+def show(result: BaseModel, console: Console) -> None:
+    """Who spoke when, who said what, what was said; of other operations' results whatever they hold."""
     console.print()
-    console.print(timeline(result, console))
-    console.print()
-    console.print(turns_table(result))
-    for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow")
+    match result:
+        case DiarizationResult():
+            console.print(timeline(result, console))
+            console.print()
+            console.print(turns_table(result))
+        case TranscriptResult():
+            console.print(said_table(result))
+        case TranscriptionResult():
+            console.print(Text(one_line(result.text)))
+        case _:
+            console.print(Pretty(result.model_dump(), max_string=200))
+    for warning in getattr(result, "warnings", ()):
+        console.print(Text(f"warning: {warning}", "yellow"))
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise FileUnusable(f"{error.filename}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""A result for the eye: who spoke when, as rows of a terminal or as a picture (SVG)."""
+"""A result for the eye: who spoke when, as rows of a terminal or as a picture (SVG), and who said what."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -7,7 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from schemas.results import DiarizationResult, Segment
+from schemas.results import DiarizationResult, Segment, TranscriptResult
+from schemas.subtitles import NOBODY, one_line
 
 # Okabe and Ito's colours, which people who see colours differently tell apart: https://jfly.uni-koeln.de/color/
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800", "#7F7F7F")
@@ -114,6 +115,20 @@ def turns_table(result: DiarizationResult, limit: int = 40) -> RenderableType:
         )
     more = len(result.segments) - limit
     return Group(table, Text(f"... and {more} more turns", "dim")) if more > 0 else table
+
+
+def said_table(result: TranscriptResult) -> RenderableType:
+    """Who said what: a row a segment."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("time", justify="right", no_wrap=True, style="dim")
+    table.add_column("speaker", no_wrap=True, max_width=LABEL_WIDTH)
+    table.add_column("text")
+    index = {speaker: number for number, speaker in enumerate(result.speakers)}
+    for segment in result.segments:
+        number = index.get(segment.speaker or "")
+        name = Text(segment.speaker or NOBODY, "dim" if number is None else colour(number))
+        table.add_row(clock(segment.start), name, Text(one_line(segment.text)))
+    return table if result.segments else Text("Nobody says anything in this recording.")
 
 
 # The picture. Lengths are in pixels.

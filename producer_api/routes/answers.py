@@ -22,7 +22,7 @@ from schemas.errors import (
     UploadTooLarge,
     from_info,
 )
-from schemas.formats import FORMATS
+from schemas.formats import JSON
 from turnstream.records import Ending
 
 JOB_ERRORS = (Unauthorized, JobNotFound, InvalidRequest, StoreUnavailable)
@@ -53,7 +53,7 @@ def address(job_id: str) -> str:
 def json_result(job_id: str, ending: Ending) -> Response:
     """The stored result as it is. Raises the error with which the run ended instead."""
     raise_failure(job_id, ending)
-    return Response(ending.body, media_type=FORMATS["json"][0])
+    return Response(ending.body, media_type=JSON.media_type)
 
 
 def raise_failure(job_id: str, ending: Ending) -> None:

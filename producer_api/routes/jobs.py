@@ -1,6 +1,7 @@
 """Jobs: hand one in, see what became of it, take its result, stop it, erase it."""
 
 import logging
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -8,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from producer_api.cancelling import cancel
-from producer_api.intake import JOB_FIELDS, new_job_id
+from producer_api.intake import new_job_id
 from producer_api.negotiation import choose
-from producer_api.openapi import JOB_FORM, RESULT_CONTENT
+from producer_api.order import read_order
 from producer_api.problems import declare
-from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, address, json_result, raise_failure
+from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, address, raise_failure
 from producer_api.service import Owner, Service, TheService
 from schemas.errors import (
     EngineFailed,
@@ -24,10 +25,7 @@ from schemas.errors import (
     StoreUnavailable,
     Unauthorized,
 )
-from schemas.formats import FORMATS
 from schemas.jobs import LIVE_RUN, Job, JobPage, JobView, RunName
-from schemas.results import DiarizationResult
-from turnstream.records import Ending
 
 log = logging.getLogger("turnstream.api")
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -36,10 +34,10 @@ Run = Annotated[RunName, Query(description="name of the computation; the first o
 PAGE_LIMIT = 100
 
 
-@router.post("", status_code=202, response_model=JobView, responses=declare(*INTAKE_ERRORS), openapi_extra=JOB_FORM)
+@router.post("", status_code=202, response_model=JobView, responses=declare(*INTAKE_ERRORS))
 async def submit(request: Request, service: TheService, owner: Owner) -> Response:
     """Hand in a job. The answer comes as soon as the job is safe; `Location` is where to ask for it."""
-    job = await service.intake.submit(request, new_job_id(), owner, JOB_FIELDS)
+    job = await service.intake.submit(request, new_job_id(), owner, partial(read_order, operations=service.operations))
     view = await service.view(job)
     return JSONResponse(
         view.model_dump(mode="json", exclude_none=True), status_code=202, headers={"Location": address(job.id)}
@@ -66,34 +64,33 @@ async def list_jobs(
 
 @router.get("/{job_id}", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
 async def get_job(job_id: str, service: TheService, owner: Owner) -> JobView:
-    """The state of a job: queued, running (with progress), succeeded, failed (with error) or cancelled."""
-    return await service.view(await service.job(job_id, owner))
+    """The state of a job: queued (with how many are ahead of it, where that can be told), running (with progress), succeeded,
+    failed (with error) or cancelled.
+    """
+    return await service.view_with_place(await service.job(job_id, owner))
 
 
 @router.get(
-    "/{job_id}/result",
-    response_model=DiarizationResult,
-    responses=declare(*JOB_ERRORS, ResultNotReady, JobCancelled, NotAcceptable, EngineFailed)
-    | {200: {"content": RESULT_CONTENT}},
+    "/{job_id}/result", responses=declare(*JOB_ERRORS, ResultNotReady, JobCancelled, NotAcceptable, EngineFailed)
 )
 async def get_result(
     job_id: str,
     service: TheService,
     owner: Owner,
-    format: Annotated[str | None, Query(description=f"{', '.join(FORMATS)}; goes before Accept")] = None,
+    format: Annotated[str | None, Query(description="goes before Accept")] = None,
     run: Run = LIVE_RUN,
     accept: Annotated[str, Header()] = "*/*",
 ) -> Response:
     """The result of a job. While there is none: 409. The result of a failed job is its error, as a problem."""
-    name = choose(format, accept)
     job = await service.job(job_id, owner)
+    chosen = choose(service.formats(job), format, accept)
     ending = await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
         await _require_run(service, job, run)
         raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id))
-    response = _written(job, ending, name)
-    response.headers["Vary"] = "Accept"
-    return response
+    raise_failure(job.id, ending)
+    content = await service.threads.run(service.written, job, ending.body, chosen)
+    return Response(content, media_type=chosen.media_type, headers={"Vary": "Accept"})
 
 
 @router.post("/{job_id}/cancel", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
@@ -111,14 +108,6 @@ async def erase_job(job_id: str, service: TheService, owner: Owner) -> None:
     job = await service.job(job_id, owner)
     await cancel(service, job, LIVE_RUN)
     await service.threads.run(service.records.erase, job)
-
-
-def _written(job: Job, ending: Ending, format_name: str) -> Response:
-    if format_name == "json":
-        return json_result(job.id, ending)
-    raise_failure(job.id, ending)
-    media_type, write = FORMATS[format_name]
-    return Response(write(DiarizationResult.model_validate_json(ending.body)), media_type=media_type)
 
 
 async def _require_run(service: Service, job: Job, run: str) -> None:

@@ -11,8 +11,9 @@ from fastapi import FastAPI
 
 from producer_api.probing import Prober
 from producer_api.service import Service
-from schemas.events import DIARIZATION_COMPLETED, JOB_REQUESTED, Event, event_id
+from schemas.events import JOB_REQUESTED, Event, event_id
 from schemas.jobs import JobRequested
+from schemas.operations import DIARIZE
 from schemas.results import (
     AnalysedAudio,
     DiarizationCompleted,
@@ -118,7 +119,7 @@ async def complete(api: Api, job_id: str, *, event: bool = True) -> None:
         ending = api.records.ending(job_id, "live")
         assert ending is not None
         completed = Event.of(
-            DIARIZATION_COMPLETED,
+            DIARIZE.completed,
             "/turnstream/worker",
             subject=job_id,
             id_=event_id(job_id, "live"),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -351,13 +352,66 @@ def test_a_damaged_lease_holds_nobody_up(records: Records, store: MemoryStore) -
 # The layout
 
 
-def test_the_first_layout_holds(records: Records) -> None:
-    records.agree_on_layout(Layout(groups=2))
-    records.agree_on_layout(Layout(groups=2))
+def test_the_first_layout_holds(records: Records, store: MemoryStore) -> None:
+    assert records.layout() is None
+    agreed = records.agree_on_layout(2, ["diarize"])
+    assert records.agree_on_layout(2, ["diarize"]) == agreed == records.layout()
     with pytest.raises(LayoutMismatch, match="PARTITION_GROUPS=2"):
-        records.agree_on_layout(Layout(groups=3))
+        records.agree_on_layout(3, ["diarize"])
+    store.put("layout/000002.json", Layout(groups=2, results=8).model_dump_json().encode())
     with pytest.raises(LayoutMismatch, match="release"):
-        records.agree_on_layout(Layout(groups=2, results=8))
+        records.agree_on_layout(2, ["diarize"])
+
+
+def test_a_new_operation_takes_slots_and_one_that_is_gone_keeps_its_own(records: Records) -> None:
+    first = records.agree_on_layout(1, ["diarize"])
+    second = records.agree_on_layout(1, ["diarize", "speak"])
+    assert first.slot.items() < second.slot.items()
+    assert records.agree_on_layout(1, ["diarize"]) == second
+
+
+def test_a_layout_grows_and_never_shrinks(records: Records) -> None:
+    before = records.agree_on_layout(2, ["diarize"])
+    grown = records.grow_layout(5)
+    assert (grown.groups, grown.slot) == (5, before.slot)
+    assert records.grow_layout(5) == grown == records.agree_on_layout(5, ["diarize"])
+    with pytest.raises(LayoutMismatch, match="fewer"):
+        records.grow_layout(4)
+    with pytest.raises(LayoutMismatch, match="PARTITION_GROUPS=5"):
+        records.agree_on_layout(2, ["diarize"])
+
+
+def test_processes_that_start_together_agree(records: Records) -> None:
+    operations = [f"op-{number}" for number in range(6)]
+    with ThreadPoolExecutor(len(operations)) as pool:
+        agreed = list(pool.map(lambda name: records.agree_on_layout(1, [name]), operations))
+    last = records.layout()
+    assert last is not None
+    assert len({*last.slot.values()}) == len(last.slot) == 2 * len(operations)
+    assert all(layout.slot.items() <= last.slot.items() for layout in agreed)
+
+
+# Stages
+
+
+def test_what_a_stage_found_stays_until_the_run_has_its_end(records: Records, store: MemoryStore) -> None:
+    job = create(records, make_job())
+    assert records.stage(job.id, LIVE_RUN, "diarize") is None
+    records.put_stage(job.id, LIVE_RUN, "diarize", {"segments": []})
+    records.put_stage(job.id, LIVE_RUN, "diarize", {"segments": ["a second worker's"]})
+    assert records.stage(job.id, LIVE_RUN, "diarize") == {"segments": []}
+    records.put_result(job.id, LIVE_RUN, RESULT)
+    records.forget_stages(job.id, LIVE_RUN)
+    assert records.stage(job.id, LIVE_RUN, "diarize") is None
+    assert records.ended(job.id, LIVE_RUN)
+
+
+def test_a_job_without_a_recording(records: Records, tmp_path: Path) -> None:
+    job = make_job().model_copy(update={"audio": None})
+    records.create(job, None)
+    assert records.job(job.id) == job
+    with pytest.raises(JobNotFound), records.audio(job.id, tmp_path):
+        pass
 
 
 # A store that is away
@@ -382,7 +436,7 @@ def test_every_call_passes_on_that_the_store_is_away(records: Records, store: Me
         lambda: records.put_result(job.id, LIVE_RUN, RESULT),
         lambda: records.take_lease("sweep", "a", 60),
         lambda: records.give_back_lease("sweep", "a"),
-        lambda: records.agree_on_layout(Layout()),
+        lambda: records.agree_on_layout(1, ["diarize"]),
     ]
     for call in calls:
         with pytest.raises(StoreUnavailable):

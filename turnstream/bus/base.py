@@ -72,12 +72,26 @@ class Bus(ABC):
         """Create the topics that are missing and verify all. Raises LayoutMismatch where partition counts differ."""
 
     @abstractmethod
+    async def grow(self, topic: str, partitions: int) -> None:
+        """Append partitions until the topic has so many; records stay where they are. One that has them already is left
+        alone. What reads or consumes the topic meanwhile may learn of the new ones only when it is started again.
+
+        Raises LayoutMismatch where the topic has more, and where this kind of broker cannot do it.
+        """
+
+    @abstractmethod
     async def topic_id(self, topic: str) -> str | None:
         """The incarnation of a topic: another one after it was made anew. None where it does not exist."""
 
     @abstractmethod
     async def reach(self, topic: str, group: str) -> dict[int, Reach]:
         """For each partition of the topic. Raises BrokerUnavailable where the topic does not exist."""
+
+
+def require_growth(topic: str, there: int, wanted: int) -> None:
+    """Raises LayoutMismatch: no broker takes partitions away."""
+    if there > wanted:
+        raise LayoutMismatch(f"{topic} has {there} partitions, and they cannot become {wanted}")
 
 
 def verify_partitions(specs: Sequence[TopicSpec], partitions: Mapping[str, int]) -> None:

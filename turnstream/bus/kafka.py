@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import (
     AdminClient,
+    NewPartitions,  # pyright: ignore[reportPrivateImportUsage]
     NewTopic,  # pyright: ignore[reportPrivateImportUsage]
     OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
     TopicDescription,  # pyright: ignore[reportPrivateImportUsage]
@@ -26,7 +27,7 @@ from confluent_kafka.admin import (
 from schemas.errors import BrokerUnavailable, TurnstreamError
 from schemas.events import Headers
 from schemas.topics import Layout, TopicSpec
-from turnstream.bus.base import Bus, Position, Reach, Record, verify_partitions
+from turnstream.bus.base import Bus, Position, Reach, Record, require_growth, verify_partitions
 from turnstream.bus.driver import LOG, UNSETTLED, tolerating, translated
 from turnstream.bus.kafka_reader import TopicReader, position
 from turnstream.settings import BrokerKind, Settings
@@ -137,6 +138,15 @@ class KafkaBus(Bus):
                     await asyncio.sleep(_SETTLE)
         verify_partitions(specs, {name: len(topic.partitions) for name, topic in there.items()})
 
+    async def grow(self, topic: str, partitions: int) -> None:
+        async with self._asking(f"letting {topic} grow"):
+            if (there := await self._partitions(topic)) != partitions:
+                require_growth(topic, there, partitions)
+                asked = self._admin.create_partitions([NewPartitions(topic, partitions)], request_timeout=self._timeout)
+                await asyncio.wrap_future(asked[topic])
+                while await self._partitions(topic) != partitions:  # noqa: ASYNC110 - on a cluster it takes a moment
+                    await asyncio.sleep(_SETTLE)
+
     async def topic_id(self, topic: str) -> str | None:
         async with self._asking(f"looking for {topic}"):
             found = await self._describe([topic])
@@ -184,6 +194,12 @@ class KafkaBus(Bus):
             with tolerating(KafkaError.UNKNOWN_TOPIC_OR_PART):
                 found[name] = await asyncio.wrap_future(future)
         return found
+
+    async def _partitions(self, topic: str) -> int:
+        found = await self._describe([topic])
+        if topic not in found:
+            raise BrokerUnavailable(f"the broker has no topic {topic}")
+        return len(found[topic].partitions)
 
     async def _create(self, specs: Sequence[TopicSpec]) -> None:
         # -1: as many replicas as the broker's own default says.

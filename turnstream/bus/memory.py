@@ -11,7 +11,7 @@ from uuid import uuid4
 from schemas.errors import BrokerUnavailable, EventInvalid
 from schemas.events import Headers
 from schemas.topics import TopicSpec
-from turnstream.bus.base import Bus, Position, Reach, Record, verify_partitions
+from turnstream.bus.base import Bus, Position, Reach, Record, require_growth, verify_partitions
 
 
 @dataclass
@@ -80,6 +80,12 @@ class MemoryBus(Bus):
                 self._topics[spec.name] = _Topic([[] for _ in range(spec.partitions)], spec.max_message_bytes)
         self._wake()
         verify_partitions(specs, {name: len(topic.partitions) for name, topic in self._topics.items()})
+
+    async def grow(self, topic: str, partitions: int) -> None:
+        await self._reached()
+        found = self._found(topic)
+        require_growth(topic, len(found.partitions), partitions)
+        found.partitions += [[] for _ in range(partitions - len(found.partitions))]
 
     async def topic_id(self, topic: str) -> str | None:
         await self._reached()

@@ -10,7 +10,7 @@ import pytest
 from producer_api.probing import Prober
 from schemas.events import JOB_REQUESTED, Event
 from schemas.jobs import JobRequested
-from schemas.topics import Layout, Topic
+from schemas.topics import Topic
 from tests.support import recordings
 from tests.support.api import KEY, complete, is_problem, multipart, until
 from turnstream.bus.memory import MemoryBus
@@ -36,7 +36,9 @@ async def test_a_job_is_stored_published_and_answered(api, blip):
     job = api.records.job(view["id"])
     assert (event.id, event.subject) == (f"{job.id}/live", job.id)
     assert (requested.job_id, requested.params, requested.audio) == (job.id, job.params, job.audio)
-    assert record.position.partition == Layout().partition(job.id, job.operation, job.lane)
+    layout = api.records.layout()
+    assert layout is not None
+    assert record.position.partition == layout.partition(job.id, job.operation, job.lane)
     assert api.store.get(f"jobs/{job.id}/audio") == blip.read_bytes()
 
     mark = api.records.mark(job.id, "live")
@@ -160,7 +162,8 @@ async def test_a_demuxer_that_hangs_is_stopped(start, blip):
         ({"lane": "express"}, "invalid_request", "interactive, batch"),
         ({"mode": "sloppy"}, "invalid_request", "mode"),
         ({"speakers": "2"}, "invalid_request", "num_speakers"),
-        ({"mode": "x" * 5000}, "invalid_request", "4096"),
+        ({"mode": "x" * 70_000}, "invalid_request", "65536"),
+        ({"language": "en"}, "invalid_request", "diarize takes no field 'language'; it takes audio, file, operation"),
     ],
 )
 async def test_a_bad_parameter_is_refused(api, blip, fields, code, says):

@@ -2,6 +2,9 @@ import pytest
 
 from producer_api.negotiation import choose
 from schemas.errors import NotAcceptable
+from schemas.formats import JSON, RTTM
+
+FORMATS = {"json": JSON, "rttm": RTTM}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,7 @@ from schemas.errors import NotAcceptable
     ],
 )
 def test_the_best_format_is_chosen(name, accept, chosen):
-    assert choose(name, accept) == chosen
+    assert choose(FORMATS, name, accept) is FORMATS[chosen]
 
 
 @pytest.mark.parametrize(
@@ -28,4 +31,4 @@ def test_the_best_format_is_chosen(name, accept, chosen):
 )
 def test_what_does_not_exist_is_not_acceptable(name, accept):
     with pytest.raises(NotAcceptable):
-        choose(name, accept)
+        choose(FORMATS, name, accept)

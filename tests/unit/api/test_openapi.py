@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import error_classes
+from turnstream.operations import installed
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
 METHODS = {"get", "post", "delete"}
@@ -44,13 +45,32 @@ async def test_every_failure_is_declared_as_a_problem_with_a_known_code(document
                     assert set(response["content"]["application/problem+json"]["examples"]) <= known
 
 
+def form(document, path: str) -> dict:
+    return document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+
+
 async def test_forms_are_described_although_they_are_parsed_by_hand(document):
-    form = document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert {"audio", "operation", "lane", "num_speakers", "min_speakers", "max_speakers", "mode"} == set(
-        form["properties"]
-    )
-    quick = document["paths"]["/api/v1/diarize/file"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert not {"operation", "lane"} & set(quick["properties"])
+    fields = form(document, "/api/v1/jobs")["properties"]
+    speakers = {"num_speakers", "min_speakers", "max_speakers", "mode"}
+    assert fields.keys() == {"audio", "operation", "lane", "language"} | speakers
+    assert fields["operation"]["enum"] == ["diarize", "transcribe", "transcript"]
+    assert fields["max_speakers"]["description"] == "diarize, transcript: at most so many speakers"
+    assert fields["language"]["description"].startswith("transcribe, transcript: ")
+    assert form(document, "/api/v1/diarize/file")["properties"].keys() == {"audio"} | speakers
+
+
+async def test_results_are_described_in_every_format_of_every_operation(document):
+    call = document["paths"]["/api/v1/jobs/{job_id}/result"]["get"]
+    content = call["responses"]["200"]["content"]
+    for operation in installed().values():
+        assert {known.media_type for known in operation.formats.values()} <= content.keys()
+        reference = {"$ref": f"#/components/schemas/{operation.result.__name__}"}
+        assert reference in content["application/json"]["schema"]["anyOf"]
+        [parameter] = [parameter for parameter in call["parameters"] if parameter["name"] == "format"]
+        assert f"{operation.name}: {', '.join(operation.formats)}" in parameter["description"]
+        operation.result.model_validate(content["application/json"]["examples"][operation.name]["value"])
+    assert content["text/vtt"]["examples"]["transcript"]["value"].startswith("WEBVTT")
+    assert "examples" not in call
 
 
 async def test_only_health_needs_no_key(document):

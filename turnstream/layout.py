@@ -1,0 +1,83 @@
+"""`turnstream layout`: how jobs spread over partitions, and over more of them: docs/operations.md has the procedure."""
+
+import asyncio
+
+from rich.console import Console
+from rich.table import Table
+
+from schemas.errors import LayoutMismatch
+from schemas.topics import Layout, Topic
+from turnstream import bus as buses
+from turnstream import object_store as stores
+from turnstream import run_dir
+from turnstream.operations import installed, result_topics
+from turnstream.records import Records
+from turnstream.settings import BrokerKind, Settings
+
+
+def show(settings: Settings) -> None:
+    console = Console()
+    layout = _in_force(Records(stores.connect(settings)))
+    console.print(
+        f"{layout.groups} group(s) of {layout.slots} partitions, {len(layout.slot)} slots taken", style="bold"
+    )
+    console.print(_slots(layout))
+    console.print()
+    console.print(_topics(layout))
+
+
+def grow(settings: Settings, groups: int) -> None:
+    """On Apache Kafka the partitions come first and the layout says so afterwards: what is interrupted is done again.
+
+    The embedded broker keeps nothing and cannot append: it takes the new layout with its next start. Raises DataDirInUse
+    while it runs, LayoutMismatch where groups would become fewer.
+    """
+    records = Records(stores.connect(settings))
+    console = Console()
+    if settings.broker is BrokerKind.KAFKA:
+        asyncio.run(append(buses.connect(settings), records, groups))
+        console.print(f"{Topic.JOBS} has {_in_force(records).topics()[0].partitions} partitions now.")
+    else:
+        with run_dir.locked(settings.data_dir):
+            records.grow_layout(groups)
+        console.print("The embedded broker makes its topics anew when the stack is started.")
+    console.print(f"From now on set PARTITION_GROUPS={groups} for what is started: workers first, then the API.")
+
+
+async def append(bus: buses.Bus, records: Records, groups: int) -> Layout:
+    """Raises LayoutMismatch, BrokerUnavailable, StoreUnavailable; called again it does what is missing."""
+    layout = await asyncio.to_thread(_in_force, records)
+    if groups < layout.groups:
+        raise LayoutMismatch(f"there are {layout.groups} groups of partitions, and they cannot become fewer")
+    await bus.start()
+    try:
+        await bus.grow(Topic.JOBS, groups * layout.slots)
+    finally:
+        await bus.close()
+    return await asyncio.to_thread(records.grow_layout, groups)
+
+
+def _in_force(records: Records) -> Layout:
+    layout = records.layout()
+    if layout is None:
+        raise LayoutMismatch("there is no layout yet: the first service that starts makes it, of PARTITION_GROUPS")
+    return layout
+
+
+def _slots(layout: Layout) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("operation/lane")
+    table.add_column("partitions of " + Topic.JOBS)
+    for place, slot in sorted(layout.slot.items(), key=lambda taken: taken[1]):
+        numbers = [str(group * layout.slots + slot) for group in range(layout.groups)]
+        table.add_row(place, ", ".join(numbers if len(numbers) <= 8 else [*numbers[:3], "...", numbers[-1]]))
+    return table
+
+
+def _topics(layout: Layout) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("topic")
+    table.add_column("partitions", justify="right")
+    for spec in layout.topics(result_topics(installed())):
+        table.add_row(spec.name, str(spec.partitions))
+    return table
