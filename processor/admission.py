@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import Any, Protocol
 
 from processor.engines.base import ModelsChanged
@@ -27,13 +27,12 @@ class Admission:
         scheduler: Scheduler,
         engine: Focusable,
         *,
-        backlog: Callable[[], frozenset[str]],
+        backlog: Container[str],
         opened: Callable[[JobKey], None],
         swapped: Callable[[str], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        """`backlog` names the models of which our partitions hold more jobs than were received; `opened` and `swapped` hear
-        what was decided; `spawn` runs what is to be said to the engine."""
+        """`opened` and `swapped` hear what was decided; `spawn` runs what is to be said to the engine."""
         self._scheduler = scheduler
         self._engine = engine
         self._backlog = backlog
@@ -47,8 +46,8 @@ class Admission:
         self.pause()
         if not self.open_for_jobs:
             return
-        now, backlog = time.time(), self._backlog()
-        while (decision := self._scheduler.next(now, backlog)) is not None:
+        now = time.time()
+        while (decision := self._scheduler.next(now, self._backlog)) is not None:
             if isinstance(decision, Ticket):
                 self._opened(decision.id)
             else:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from processor import stages
 from processor.admission import Admission
+from processor.backlog import Backlog
 from processor.delivery import Delivery, Outcome, ending_state
 from processor.engine_port import EnginePort
 from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
@@ -51,10 +52,8 @@ class Worker:
         self._settings = settings
         self._records = records
         self._bus = bus
-        self._layout = layout
         self._operations = operations
         self._engine = engine
-        self._flow = flow
         self._receipts = Receipts(flow, settings.queue_limit)
         self._scheduler = Scheduler(
             settings.diarization_max_batch_size,
@@ -66,7 +65,7 @@ class Worker:
         self._admission = Admission(
             self._scheduler,
             engine,
-            backlog=self._backlog,
+            backlog=Backlog(flow, layout, operations),
             opened=self._place,
             swapped=self._swapped,
             spawn=self._tasks.spawn,
@@ -138,12 +137,14 @@ class Worker:
 
     async def settle(self, limit: float) -> None:
         """Wait until nothing is on its way to its end, `limit` seconds at most; parked jobs are not."""
+
+        def busy() -> bool:
+            parked = self._scheduler.parked
+            return any(held.stage is not Stage.WAITING and id not in parked for id, held in self._held.items())
+
         try:
             async with asyncio.timeout(limit):
-                while any(
-                    held.stage is not Stage.WAITING and held.id not in self._scheduler.parked
-                    for held in self._held.values()
-                ):
+                while busy():
                     self._released.clear()
                     await self._released.wait()
         except TimeoutError:
@@ -177,12 +178,6 @@ class Worker:
     async def _set_aside(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
         await self._delivery.refuse(record, error)
         receipt()
-
-    def _backlog(self) -> frozenset[str]:
-        """The models that come first for jobs which lie in our partitions and were not received yet."""
-        behind = {partition % self._layout.slots for partition in self._flow.behind()}
-        places = {place.partition("/")[0] for place, slot in self._layout.slot.items() if slot in behind}
-        return frozenset(self._operations[name].models[0] for name in places if name in self._operations)
 
     # Opening
 
