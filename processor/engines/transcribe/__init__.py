@@ -1,0 +1,1 @@
+"""What was said: faster-whisper, a stretch of at most 30 seconds at a time."""

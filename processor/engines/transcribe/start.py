@@ -1,0 +1,25 @@
+"""The transcription engine as the engine process starts it."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from processor.engines.base import EngineContext
+from processor.engines.transcribe.engine import MODEL, TranscribeEngine
+from processor.engines.transcribe.model import load
+from processor.model_manager import ModelSource
+from schemas.errors import TurnstreamError
+from turnstream.settings import Settings
+from turnstream.weights import whisper
+
+
+def transcribe_engine(context: EngineContext) -> TranscribeEngine:
+    context.models.register(ModelSource(MODEL, partial(load, context.settings), partial(_files, context.settings)))
+    return TranscribeEngine(context)
+
+
+def _files(settings: Settings) -> list[Path]:
+    with suppress(TurnstreamError):  # for the load to tell
+        if (found := whisper.available(settings)) is not None:
+            return [path for path in found.path.iterdir() if path.is_file()]
+    return []
