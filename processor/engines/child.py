@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from processor.engines import hub
 from processor.engines.base import JobTask, ModelsChanged, Outcome
 from processor.engines.hub import Hub
-from turnstream import logs
+from turnstream import logs, weights
 from turnstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -82,12 +82,13 @@ def main(connection: Connection, settings: Settings, parent: int) -> None:
     logging.captureWarnings(True)  # libraries' warnings become log lines
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, commands), name="commands", daemon=True).start()
-    # libgomp reads this as it is loaded, with torch. Waiting threads that spin would take the processor from the broker,
-    # the API and the worker, which on a small machine have the same cores.
+    # OpenMP reads this as it is loaded, with torch or CTranslate2. Waiting threads that spin would take the processor from
+    # the broker, the API and the worker, which on a small machine have the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     status = 0
     try:
         if settings.engine != "scripted":
+            weights.quiet(settings)
             threading.Thread(target=hub.import_ahead, name="import", daemon=True).start()
         engines = Hub(settings)
         connection.send(Beat())

@@ -1,6 +1,8 @@
 """What tests of the diarization engine share: its jobs, recordings in memory, and networks that answer at once."""
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,24 +11,57 @@ from typing import Any
 import numpy as np
 
 from processor.audio import SAMPLE_RATE, Waveform
-from processor.engines.base import Engine, Failed, Finished, JobTask, Outcome
+from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, OpenRecording, Outcome
 from processor.engines.diarize.windows import Samples, Windows
-from schemas.jobs import DiarizeParams, Job, Lane
+from processor.engines.hub import Hub
+from processor.model_manager import ModelManager, ModelSource
+from schemas.jobs import Job, Lane
 from schemas.results import DiarizationResult
 from tests.support.worker import new_job
+from turnstream.settings import Settings
 from turnstream.weights import Source, Weights
 
 
-def task(lane: Lane = Lane.INTERACTIVE, **params: int) -> JobTask:
-    job = new_job(lane=lane).model_copy(update={"params": DiarizeParams(**params)})
-    return JobTask(job, "live")
+def task(lane: Lane = Lane.INTERACTIVE, model: str = "diarize", **params: int) -> JobTask:
+    return JobTask(new_job(lane=lane), "live", model, params)
 
 
-def run(engine: Engine, until: Callable[[list[Outcome]], bool]) -> list[Outcome]:
+class RoomyMemory:
+    """In the place of a device's: models take what the test says, and there is room for `budget` bytes."""
+
+    def __init__(self, budget: int = 1 << 60) -> None:
+        self.budget = budget
+        self.taken = 0
+        self.given_back = 0
+
+    def used(self) -> int:
+        return self.taken
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+
+def context_of(
+    recording: OpenRecording, models: Mapping[str, Callable[[], Any]], memory: RoomyMemory | None = None
+) -> EngineContext:
+    """What the hub would make an engine with. `models` says how each is loaded."""
+    changed = threading.Event()
+    manager = ModelManager(memory or RoomyMemory(), on_change=changed.set)
+    for name, load in models.items():
+        manager.register(ModelSource(name, load, size=0))
+    return EngineContext(Settings(), manager, recording, changed)
+
+
+def run(engine: Engine | Hub, until: Callable[[list[Outcome]], bool]) -> list[Outcome]:
     """Steps until what came out of them will do."""
     seen: list[Outcome] = []
     while not until(seen):
+        before = len(seen)
+        if isinstance(engine, Engine):
+            seen += engine.settle()
         seen += engine.step()
+        if len(seen) == before:
+            time.sleep(0)  # for the threads aside
     return seen
 
 
@@ -34,7 +69,7 @@ def ends(seen: Sequence[Outcome]) -> list[Finished | Failed]:
     return [outcome for outcome in seen if isinstance(outcome, Finished | Failed)]
 
 
-def all_ended(engine: Engine) -> Callable[[list[Outcome]], bool]:
+def all_ended(engine: Engine | Hub) -> Callable[[list[Outcome]], bool]:
     return lambda _: engine.open_jobs == 0
 
 
@@ -82,7 +117,7 @@ class QuickModel:
         self.passes: list[tuple[str, list[float]]] = []
         self.segmenter = _Quick(self.passes, "segmentation", lambda window: np.full((4, 3), float(window[0] > 0)))
         self.embedder = _Quick(self.passes, "embedding", lambda window: np.full((3, 8), window[0]))
-        self.pipeline = self
+        self.clustering = self
 
     def windows(self, samples: Samples) -> Windows:
         return Windows(samples, SIZE, STEP)

@@ -18,12 +18,12 @@ from processor.engines import allocator
 from processor.engines.base import JobTask
 from processor.engines.diarize import device
 from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn
-from processor.engines.diarize.engine import DiarizeEngine
+from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.windows import Samples
 from schemas.jobs import DiarizeParams, Lane
 from schemas.results import DiarizationResult, Segment
-from tests.support.engine import Shelf, all_ended, ends, result_of, run, task
+from tests.support.engine import Shelf, all_ended, context_of, ends, result_of, run, task
 from tests.support.recordings import SAMPLE_RATE, sample_waveform
 from turnstream import weights
 from turnstream.settings import Settings
@@ -63,7 +63,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def engine(model: DiarizationModel, shelf: Shelf) -> Iterator[DiarizeEngine]:
-    engine = DiarizeEngine(lambda: model, shelf.recording)
+    engine = DiarizeEngine(context_of(shelf.recording, {MODEL: lambda: model}))
     yield engine
     engine.close()
 
@@ -270,7 +270,7 @@ OFFLINE = """
     import asyncio, io, os, pathlib, socket, sys
     from processor.engine_process import EngineProcess
     from processor.engines import child
-    from processor.engines.base import EngineLost, Finished, JobTask, Progressed
+    from processor.engines.base import EngineLost, Failed, Finished, JobTask
     from tests.support.recordings import sample_wav
     from tests.support.worker import new_job
     from turnstream.object_store import connect
@@ -297,9 +297,9 @@ OFFLINE = """
         Records(connect(settings)).create(job, io.BytesIO(data))
         engine = EngineProcess(settings)
         await engine.start()
-        await engine.open(JobTask(job, "live"))
+        await engine.open(JobTask(job, "live", "diarize", {}))
         async for outcome in engine.outcomes():
-            if not isinstance(outcome, Progressed):
+            if isinstance(outcome, Finished | Failed | EngineLost):
                 break
         assert isinstance(outcome, Finished), outcome
         print(outcome.result["num_speakers"], outcome.result["audio"]["duration"])

@@ -1,12 +1,12 @@
 """The last step: the windows' speakers become the recording's speakers, and frames become turns."""
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from processor.engines.diarize.quiet import quiet
 from schemas.jobs import DiarizeParams
 
 BOUNDS_MISSED = "speaker_bounds_missed"
@@ -38,10 +38,9 @@ def cluster(
 ) -> Turns:
     """Run everything but the networks: counting, clustering, reconstruction and labels are upstream's own code.
 
-    It may take seconds for a long recording and is meant for a thread of its own, one at a time.
+    It may take minutes for a long recording and is meant for a thread of its own; several may run at once.
     """
-    with warnings.catch_warnings():  # of means over nothing, for short clips, and of bounds, which become a code here
-        warnings.simplefilter("ignore")
+    with quiet:  # of means over nothing, for short clips, and of bounds, which become a code here
         file = {"uri": "recording", "activity": activity, "vectors": vectors}
         output = pipeline.apply(file, **_bounds(params, pipeline.voices(file)))
     speakers = [str(label) for label in output.speaker_diarization.labels()]

@@ -5,7 +5,6 @@ speaker. Here one pass over a window serves all its speakers, and a window where
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from processor.engines.diarize.quiet import quiet
 from processor.engines.diarize.windows import Samples, batch
 
 WINDOWS_A_PASS = 2
@@ -30,8 +30,7 @@ class Embedder:
         self._exclude_overlap = exclude_overlap
         self.dimension: int = embedding.dimension
         # As stock does: with less clean speech than the network needs for one vector, overlapped speech is used too.
-        with warnings.catch_warnings():  # upstream finds that need by trying ever shorter noise, and torch complains
-            warnings.simplefilter("ignore")
+        with quiet:  # upstream finds that need by trying ever shorter noise, and torch complains
             self._min_frames = math.ceil(frames * embedding.min_num_samples / size)
 
     def masks(self, activity: Array) -> Array:

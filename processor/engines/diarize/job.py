@@ -1,6 +1,6 @@
 """One open job of the diarization engine: its arrays, and how far it has come."""
 
-import threading
+import itertools
 import time
 from collections import deque
 from concurrent.futures import Future
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from processor.audio import Waveform
-from processor.engines.base import JobTask
+from processor.engines.base import JobTask, Urgency
 from processor.engines.diarize.clustering import Turn, Turns
 from processor.engines.diarize.embedding import Array
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.windows import Samples, Windows
-from schemas.jobs import Lane, Progress
+from schemas.jobs import DiarizeParams, Lane, Progress
 
 
 class Stage(StrEnum):
@@ -39,48 +39,70 @@ class Slot:
     job: "OpenJob"
     index: int
     window: Samples
-    masks: Array | None = None
 
 
 class OpenJob:
-    """Used from the engine's thread. Others look at `cancelled` and write the seconds that they `spent`."""
+    """Used from the engine's thread, but for the seconds that its clustering `spent`.
 
-    def __init__(self, task: JobTask, number: int) -> None:
+    It holds nothing of the model, which may be unloaded at any time and come again.
+    """
+
+    def __init__(self, task: JobTask) -> None:
+        """Raises a ValidationError where the parameters are none of diarization."""
         self.task = task
-        self.urgency = (task.job.lane is not Lane.INTERACTIVE, number)
-        """Jobs are served in this order: interactive ones first, older ones first."""
-        self.cancelled = threading.Event()
+        self.params = DiarizeParams.model_validate(task.params)
         self.opened = time.monotonic()
+        self.urgency: Urgency = (task.job.lane is Lane.BATCH, self.opened)
         self.stage = Stage.DECODE
         self.spent = dict.fromkeys(Stage, 0.0)
         """Seconds by stage; a pass that several jobs share counts in full for each."""
         self.told = 0.0
         """When progress was last told, on the monotonic clock."""
-        self.decoding: Future[Waveform] | None = None
         self.clustering: Future[Turns] | None = None
         self._waveform: Waveform | None = None
-        self._model: DiarizationModel | None = None
+        self._model: dict[str, str] = {}
+        """What the result tells of it."""
         self._windows: Windows | None = None
-        self._speaking: deque[tuple[int, Array]] = deque()
+        self._speaking: deque[int] = deque()
         self._segmented = self._embedded = 0
         self._duration = self._since = 0.0
 
     # The way through the stages
 
-    def decoded(self, waveform: Waveform) -> None:
+    def decoded(self, waveform: Waveform, seconds: float) -> None:
+        self.spent[Stage.DECODE] = seconds
         self._waveform, self._duration = waveform, waveform.duration
         self.stage, self._since = Stage.LOAD, time.monotonic()
 
     def begin(self, model: DiarizationModel) -> None:
         """The model is there: make room for what the networks will say."""
         assert self._waveform is not None  # noqa: S101 - only a decoded job waits for the model
-        self._model, self._windows = model, model.windows(self._waveform.samples)
+        self._model = {
+            "name": model.weights.name,
+            "source": str(model.weights.source),
+            "mode": self.params.mode,
+            "device": model.device,
+            "revision": model.weights.revision,
+        }
+        self._windows = model.windows(self._waveform.samples)
         shape = (len(self._windows), model.segmenter.frames, model.segmenter.speakers)
         self.activity = np.empty(shape, dtype=np.float32)
         self.vectors = model.embedder.blank(len(self._windows))
         now = time.monotonic()
         self.spent[Stage.LOAD] = now - self._since
         self.stage, self._since = Stage.SEGMENTATION, now
+
+    def resume(self, parked_at: float) -> None:
+        """The model is there again: the time since `parked_at` was one of waiting for it."""
+        if self.wants_pass and self.stage is not Stage.LOAD:  # that one has not begun, and counts by itself
+            parked = time.monotonic() - parked_at
+            self.spent[Stage.LOAD] += parked
+            self._since += parked
+
+    @property
+    def wants_pass(self) -> bool:
+        """Whether it goes on as soon as the model does."""
+        return self.stage in {Stage.LOAD, Stage.SEGMENTATION, Stage.EMBEDDING}
 
     def slots(self, stage: Stage, room: int) -> list[Slot]:
         """The windows that want a pass of this kind next, in their order, `room` at most."""
@@ -90,7 +112,7 @@ class OpenJob:
         if stage is Stage.SEGMENTATION:
             end = min(self._segmented + room, len(windows))
             return [Slot(self, i, windows[i]) for i in range(self._segmented, end)]
-        return [Slot(self, i, windows[i], masks) for i, masks in list(self._speaking)[:room]]
+        return [Slot(self, i, windows[i]) for i in itertools.islice(self._speaking, room)]
 
     def take(self, stage: Stage, index: int, value: Array) -> None:
         """What a pass found in a window; windows come back in their order."""
@@ -102,11 +124,10 @@ class OpenJob:
             self._embedded += 1
 
     def _take_activity(self, index: int, activity: Array) -> None:
-        assert self._model is not None  # noqa: S101 - without it there would have been no pass
         self.activity[index] = activity
         self._segmented += 1
         if activity.any():
-            self._speaking.append((index, self._model.embedder.masks(activity)))
+            self._speaking.append(index)
         else:
             self._embedded += 1  # nobody speaks: there is nothing to embed
         if self._segmented == len(self.activity):
@@ -121,16 +142,15 @@ class OpenJob:
         self.release()
 
     def release(self) -> None:
-        """Let go of the recording, also of one that is still being decoded."""
-        self.cancelled.set()
+        """Let go of the recording."""
         self._windows = None
-        if self.decoding is not None and not self.decoding.cancel():
-            self.decoding.add_done_callback(_close)
+        if self._waveform is not None:
+            self._waveform.close()
 
     # What is told of it
 
     def progress(self) -> Progress:
-        if self._model is None:
+        if not self._model:
             return Progress(stage=self.stage, fraction=0)
         total = len(self.activity) * (_SEGMENTATION_COST + _EMBEDDING_COST)
         done = (self._segmented * _SEGMENTATION_COST + self._embedded * _EMBEDDING_COST) / total
@@ -139,8 +159,8 @@ class OpenJob:
 
     def result(self, turns: Turns) -> dict[str, Any]:
         """The fields of DiarizationResult but `job_id`, `run` and `timings.queue`."""
-        model, waveform = self._model, self._waveform
-        assert model is not None and waveform is not None  # noqa: S101 - it was computed from them
+        waveform, audio = self._waveform, self.task.job.audio
+        assert waveform is not None and audio is not None  # noqa: S101 - it was computed from them
         total = round(time.monotonic() - self.opened, 3)
         return {
             "segments": [_segment(turn) for turn in turns.turns],
@@ -152,24 +172,13 @@ class OpenJob:
             "warnings": [*waveform.warnings, *turns.warnings],
             "audio": {
                 "duration": self._duration,
-                "sha256": self.task.job.audio.sha256,
+                "sha256": audio.sha256,
                 "sample_rate": waveform.source_rate,
                 "channels": waveform.source_channels,
             },
-            "model": {
-                "name": model.weights.name,
-                "source": str(model.weights.source),
-                "mode": self.task.job.params.mode,
-                "device": model.device,
-                "revision": model.weights.revision,
-            },
+            "model": self._model,
         }
 
 
 def _segment(turn: Turn) -> dict[str, Any]:
     return {"speaker": turn.speaker, "start": turn.start, "end": turn.end}
-
-
-def _close(decoding: "Future[Waveform]") -> None:
-    if not decoding.cancelled() and decoding.exception() is None:
-        decoding.result().close()

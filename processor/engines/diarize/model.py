@@ -20,11 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class DiarizationModel:
-    """What the engine computes with. `segmenter` and `embedder` are used from one thread, `pipeline` from another."""
+    """What the engine computes with. `segmenter` and `embedder` are used from one thread, `clustering` from others."""
 
     def __init__(self, pipeline: Any, weights: Weights) -> None:
         """`pipeline` comes from `pipeline.build`, with its networks on the CPU."""
-        self.pipeline = pipeline
+        self._pipeline = pipeline
+        self.clustering = pipeline.without_networks()
+        """All that follows the networks; outlives them."""
         self.weights = weights
         self.device = "cpu"
         # The layout in which convolutions are fastest; the values are the same.
@@ -39,7 +41,7 @@ class DiarizationModel:
         )
 
     def to(self, device: str) -> None:
-        self.pipeline.to(torch.device(device))
+        self._pipeline.to(torch.device(device))
         self.device = device
 
     def windows(self, samples: Samples) -> Windows:
@@ -57,7 +59,7 @@ class DiarizationModel:
             chosen = spoken[some]
             masks = [self.embedder.masks(activity[i]) for i in chosen]
             vectors[chosen] = self.embedder([windows[i] for i in chosen], masks)
-        return cluster(self.pipeline, activity, vectors, params or DiarizeParams())
+        return cluster(self.clustering, activity, vectors, params or DiarizeParams())
 
 
 def passes(count: int, size: int) -> list[range]:

@@ -3,7 +3,9 @@
 To be imported after `turnstream.weights.telemetry.quiet`: pyannote reads the environment as it is imported.
 """
 
+import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,17 @@ class ReplayedDiarization(SpeakerDiarization):
     @property
     def speaker_embedding(self) -> Any:
         return self._embedding
+
+    def without_networks(self) -> "ReplayedDiarization":
+        """What `apply` wants of this pipeline, and nothing that takes memory."""
+        twin, inference = copy.copy(self), self.segmentation_inference
+        vars(twin).update(_models={}, _inferences={})
+        network = SimpleNamespace(
+            specifications=inference.model.specifications, receptive_field=inference.model.receptive_field
+        )
+        twin._segmentation = SimpleNamespace(duration=inference.duration, step=inference.step, model=network)
+        twin._embedding = SimpleNamespace(dimension=self._embedding.dimension)
+        return twin
 
     def check(self) -> None:
         """Raises ModelLoadFailed where its networks are none that can be taken in steps."""

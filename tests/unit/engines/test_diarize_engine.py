@@ -2,18 +2,20 @@
 has the real ones."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from processor.audio import Waveform
-from processor.engines.base import Failed, Finished, JobTask, Progressed
+from processor.engines.base import Failed, Finished, JobTask, OpenRecording, Progressed
 from processor.engines.diarize.clustering import BOUNDS_MISSED
-from processor.engines.diarize.engine import DECODERS, DiarizeEngine
+from processor.engines.diarize.engine import MODEL, DiarizeEngine
+from processor.engines.diarize.job import Stage
 from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, WeightsUnavailable
 from schemas.jobs import Job, Lane
-from tests.support.engine import QuickModel, Shelf, all_ended, ends, result_of, run, spoken, task
+from tests.support.engine import QuickModel, Shelf, all_ended, context_of, ends, result_of, run, spoken, task
 
 LIMIT = 5
 
@@ -30,19 +32,21 @@ def shelf():
 
 @pytest.fixture
 def engine(model: QuickModel, shelf: Shelf) -> Iterator[DiarizeEngine]:
-    engine = DiarizeEngine(lambda: model, shelf.recording)
+    engine = made(shelf.recording, lambda: model)
     yield engine
     engine.close()
+
+
+def made(recording: OpenRecording, load: Callable[[], QuickModel]) -> DiarizeEngine:
+    return DiarizeEngine(context_of(recording, {MODEL: load}))
 
 
 def open_when_decoded(engine: DiarizeEngine, *tasks: JobTask) -> None:
     """Open jobs and wait, with no pass run, until all could have a place in one."""
     for each in tasks:
         engine.open(each)
-    for job in list(engine._jobs.values()):
-        while job.decoding is None or not job.decoding.done():
-            engine._changed.wait(0.01)
-            engine._settle_decoding()
+    while any(job.stage is Stage.DECODE for job in engine._jobs.values()):
+        engine._settle_decoding()
 
 
 def test_a_job_goes_through_both_networks(engine: DiarizeEngine, shelf: Shelf, model: QuickModel):
@@ -137,7 +141,7 @@ def test_a_recording_that_cannot_be_had_fails_its_job_alone(model: QuickModel, s
             raise AudioUnreadable("only noise")
         return shelf.recording(job, cancelled)
 
-    engine = DiarizeEngine(lambda: model, recording)
+    engine = made(recording, lambda: model)
     for each in (bad, good):
         engine.open(each)
     found = {end.id: end for end in ends(run(engine, all_ended(engine)))}
@@ -153,11 +157,13 @@ def test_jobs_wait_for_the_model_and_say_so(shelf: Shelf, model: QuickModel):
         assert go.wait(LIMIT)
         return model
 
-    engine = DiarizeEngine(load, shelf.recording)
+    engine = made(shelf.recording, load)
     engine.open(shelf.put(task(), spoken(1, windows=1)))
     stages = {outcome.progress.stage for outcome in run(engine, _told("load")) if isinstance(outcome, Progressed)}
     assert stages <= {"decode", "load"}
-    assert engine.loading
+    assert engine._models.loading
+    waited_until = time.monotonic() + 0.01
+    run(engine, lambda _: time.monotonic() > waited_until)
     go.set()
     [finished] = ends(run(engine, all_ended(engine)))
     timings = result_of(finished).timings
@@ -177,7 +183,7 @@ def test_a_load_that_fails_fails_its_jobs_and_is_tried_again(shelf: Shelf, model
             raise errors.pop()
         return model
 
-    engine = DiarizeEngine(load, shelf.recording)
+    engine = made(shelf.recording, load)
     first, second = (shelf.put(task(), spoken(1, windows=1)) for _ in range(2))
     engine.open(first)
     assert ends(run(engine, all_ended(engine))) == [Failed(first.id, WeightsUnavailable("no network").info)]
@@ -207,13 +213,13 @@ def test_a_job_cancelled_while_it_is_decoded_stops_that(model: QuickModel):
         raise AudioUnreadable
 
     started = threading.Event()
-    engine = DiarizeEngine(lambda: model, recording)
+    engine = made(recording, lambda: model)
     job = task()
     engine.open(job)
     assert started.wait(LIMIT)
     engine.cancel(job.id)
     assert stopped.wait(LIMIT)
-    assert engine.step() == []
+    assert engine.settle() == engine.step() == []
     engine.close()
 
 
@@ -225,8 +231,8 @@ def test_a_decoder_is_kept_for_interactive_jobs(model: QuickModel, shelf: Shelf)
         assert job.lane is Lane.INTERACTIVE or go.wait(LIMIT)
         return waveform
 
-    engine = DiarizeEngine(lambda: model, recording)
-    batch = [shelf.put(task(Lane.BATCH), spoken(1, windows=1)) for _ in range(DECODERS + 1)]
+    engine = made(recording, lambda: model)
+    batch = [shelf.put(task(Lane.BATCH), spoken(1, windows=1)) for _ in range(3)]
     urgent = shelf.put(task(), spoken(2, windows=1))
     for each in (*batch, urgent):
         engine.open(each)

@@ -5,13 +5,15 @@ import time
 from processor.engines.base import Failed, Finished, JobTask, Progressed
 from processor.engines.scripted import ScriptedEngine
 from schemas.errors import EngineFailed
-from tests.support.engine import all_ended, ends, result_of, run
+from schemas.operations import DIARIZE
+from tests.support.engine import Shelf, all_ended, context_of, ends, result_of, run
 from tests.support.worker import new_job
 
 
 def opened(*filenames: str) -> tuple[ScriptedEngine, list[JobTask]]:
-    engine = ScriptedEngine()
-    tasks = [JobTask(new_job(filename), "live") for filename in filenames]
+    engine = ScriptedEngine(DIARIZE, context_of(Shelf().recording, {}))
+    run(engine, lambda _: engine.step() == [] and bool(engine._models.resident))
+    tasks = [JobTask(new_job(filename), "live", "diarize", {}) for filename in filenames]
     for task in tasks:
         engine.open(task)
     return engine, tasks
@@ -21,7 +23,7 @@ def test_any_file_succeeds_at_the_first_step():
     engine, [task] = opened("meeting.mp3")
     [finished] = engine.step()
     assert finished.id == task.id
-    assert result_of(finished).num_speakers == 1
+    assert result_of(finished).num_speakers == 2
     assert engine.open_jobs == 0
 
 
