@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     scripted_model_bytes: ByteSize = Field(
         default=ByteSize(0), description="bytes a model of the scripted engine takes"
     )
+    scripted_log: Path | None = Field(
+        default=None, description="file to which scripted engines add a line for each stage of a job that they did"
+    )
     cache_dir: Path | None = Field(
         default=None, description="where weights are kept; by default the user's cache directory"
     )

@@ -12,6 +12,7 @@ ENGINE=scripted runs all of Turnstream without a model, for tests of whatever st
 
 Only the beginning of the name counts. A job that succeeds has the example of its operation as its result. The model of
 each operation is a block of SCRIPTED_MODEL_BYTES that takes SCRIPTED_LOAD_SECONDS to load, so that swaps cost something.
+Whatever ends is noted in SCRIPTED_LOG, a line each: job id, run, model, when it began and ended (seconds since 1970), process.
 """
 
 import os
@@ -19,6 +20,7 @@ import re
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, Outcome, Progressed, Urgency
@@ -46,6 +48,8 @@ class _OpenJob:
     seen: float | None = None
     """When it was last advanced; None before the first time, and while it is parked."""
     told: float = 0.0
+    began: float = 0.0
+    """Seconds since 1970."""
 
     @property
     def name(self) -> str:
@@ -63,6 +67,7 @@ class _OpenJob:
 
     def pass_time(self) -> None:
         now = time.monotonic()
+        self.began = self.began or time.time()
         self.elapsed += now - (self.seen or now)
         self.seen = now
 
@@ -74,6 +79,7 @@ class ScriptedEngine(Engine):
         self._jobs: dict[Id, _OpenJob] = {}
         self._loading = False
         settings = context.settings
+        self._log = settings.scripted_log
         self._models.register(ModelSource(operation.name, lambda: _model(settings), size=settings.scripted_model_bytes))
 
     def open(self, task: JobTask) -> None:
@@ -132,6 +138,8 @@ class ScriptedEngine(Engine):
         if job.elapsed < job.seconds:
             return _progress(job)
         del self._jobs[job.task.id]
+        if self._log is not None:
+            _note(job, self._log)
         if job.name.startswith("error"):
             return Failed(job.task.id, EngineFailed("The file's name asked for an error").info)
         if job.name.startswith("memory"):
@@ -152,6 +160,12 @@ def _progress(job: _OpenJob) -> Outcome | None:
     left = max(0.0, job.seconds - job.elapsed)
     progress = Progress(stage="computing", fraction=round(1 - left / job.seconds, 4), eta=round(left, 1))
     return Progressed(job.task.id, progress)
+
+
+def _note(job: _OpenJob, log: Path) -> None:
+    line = f"{job.task.job.id} {job.task.run} {job.task.model} {job.began:.3f} {time.time():.3f} {os.getpid()}\n"
+    with log.open("a") as out:  # one small write to the end of the file: lines of several processes do not mix
+        out.write(line)
 
 
 def _hang() -> NoReturn:

@@ -1,0 +1,212 @@
+"""Several workers on one broker and one store, as processes of their own; the test plays the API."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.events import Event
+from schemas.jobs import Lane
+from schemas.topics import Topic
+from tests.support.brokers import EmbeddedBroker
+from tests.support.stack import CLEAN
+from tests.support.worker import accept, job_event, new_job
+from turnstream import bus as buses
+from turnstream.bus.base import Bus
+from turnstream.object_store.filesystem import FilesystemStore
+from turnstream.operations import installed, result_topics
+from turnstream.records import Records
+from turnstream.run_dir import read_state
+from turnstream.settings import Settings
+
+START_LIMIT, STOP_LIMIT = 90.0, 60.0
+"""Seconds a worker has to be ready, and to end."""
+LAST_LIMIT = 120.0
+"""Seconds after the last submission until every job has its end."""
+MIB = 1 << 20
+ONE_MODEL = {
+    "SCRIPTED_MODEL_BYTES": str(8 * MIB),
+    "MODEL_MEMORY_BUDGET": str(12 * MIB),
+    "SCRIPTED_LOAD_SECONDS": "0.3",
+}
+"""Room for one of them at a time."""
+OPERATIONS, SECONDS = ("diarize", "transcribe", "transcript"), ("0.05", "0.2", "0.8")
+AT_ONCE = 48
+"""Jobs that are pending at the same time, so that whatever happens meanwhile happens to some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A stage that an engine did."""
+
+    job: str
+    model: str
+    began: float
+    ended: float
+    engine: int
+
+
+class Fleet:
+    def __init__(self, folder: Path, broker: EmbeddedBroker, groups: int, **env: str) -> None:
+        self.data_dir = folder / "data"
+        self.data_dir.mkdir()
+        self.log = folder / "workers.log"
+        self._computed = folder / "computed.log"
+        self._env = CLEAN | {
+            "ENGINE": "scripted",
+            "DATA_DIR": str(self.data_dir),
+            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+            "PARTITION_GROUPS": str(groups),
+            "SCRIPTED_LOG": str(self._computed),
+            **env,
+        }
+        settings = Settings(_env_file=None, data_dir=self.data_dir, kafka_bootstrap_servers=broker.bootstrap)
+        self.records = Records(FilesystemStore(self.data_dir / "objects"))
+        self.layout = self.records.agree_on_layout(groups, installed())
+        self.bus: Bus = buses.connect(settings)
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.submitted: dict[str, str] = {}
+        """Job id -> operation."""
+        self._accepted: dict[str, float] = {}
+
+    # Workers
+
+    async def start(self) -> subprocess.Popen[bytes]:
+        """One more worker; returns when it has its partitions."""
+        name = f"worker-{len(self.workers) + 1}"
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "processor"]
+            env = os.environ | self._env | {"WORKER_NAME": name}
+            worker = subprocess.Popen(command, env=env, stderr=log, stdout=log)  # noqa: ASYNC220 - takes no time
+        self.workers.append(worker)
+
+        def ready() -> bool:
+            assert worker.poll() is None, f"{name} ended with {worker.returncode}"
+            state = read_state(self.data_dir, name)
+            return state.get("pid") == worker.pid and state.get("state") == "ready"
+
+        await self.until(ready, START_LIMIT)
+        return worker
+
+    async def stop(self, worker: subprocess.Popen[bytes]) -> int:
+        """SIGTERM; returns its exit code."""
+        worker.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(worker.wait, STOP_LIMIT)
+
+    # Jobs
+
+    async def submit(self, operation: str, filename: str, lane: Lane = Lane.INTERACTIVE) -> None:
+        job = await asyncio.to_thread(accept, self.records, new_job(filename, lane, operation))
+        event, partition = job_event(job), self.layout.partition(job.id, job.operation, job.lane)
+        self.submitted[job.id], self._accepted[job.id] = job.operation, job.created_at.timestamp()
+        await self.bus.publish(Topic.JOBS, key=event.key, value=event.data, headers=event.headers, partition=partition)
+
+    def pending(self) -> int:
+        """Runs that have no end yet."""
+        return sum(1 for _ in self.records.pending())
+
+    def computed(self) -> list[Computed]:
+        """Every stage that was done, as often as it was."""
+        lines = self._computed.read_text().splitlines() if self._computed.exists() else []
+        found = (line.split() for line in lines)
+        return [Computed(job, model, float(began), float(ended), int(by)) for job, _, model, began, ended, by in found]
+
+    def waits(self) -> dict[str, float]:
+        """Seconds from a job's acceptance until its first stage began."""
+        began: dict[str, float] = {}
+        for each in self.computed():
+            began[each.job] = min(began.get(each.job, each.began), each.began)
+        return {job: began[job] - at for job, at in self._accepted.items() if job in began}
+
+    def outcomes(self) -> Counter[str]:
+        """How many jobs ended how; "none" for those that have no end."""
+        found = (self.records.outcome(job, "live") for job in self.submitted)
+        return Counter(outcome[0].value if outcome else "none" for outcome in found)
+
+    async def swaps(self) -> int:
+        """Of the workers that run, as their metrics have it."""
+        counted = 0.0
+        async with httpx.AsyncClient() as client:
+            for number, worker in enumerate(self.workers, 1):
+                if worker.poll() is None:
+                    told = await client.get(f"{read_state(self.data_dir, f'worker-{number}')['probes']}/metrics")
+                    families = {each.name: each for each in text_string_to_metric_families(told.text)}
+                    counted += families["turnstream_swaps"].samples[0].value
+        return int(counted)
+
+    async def told(self) -> list[str]:
+        """The ids of all result events, until nothing more comes: where a topic ends the embedded broker cannot tell."""
+        found: list[str] = []
+        for topic in result_topics(installed()):
+            async with aclosing(self.bus.read(topic)) as records:
+                while True:
+                    try:
+                        record = await asyncio.wait_for(anext(records), timeout=3.0)
+                    except TimeoutError:
+                        break
+                    found.append(Event.parse(record.headers, record.value).id)
+        return found
+
+    async def until(self, condition: Callable[[], object], limit: float) -> None:
+        async with asyncio.timeout(limit):
+            while not condition():  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        for worker in self.workers:  # an engine dies with its worker
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait(timeout=10)
+
+
+async def keep_busy(fleet: Fleet, jobs: int, change: asyncio.Task[Any] | None = None) -> None:
+    """Send jobs of all operations and lanes, at least so many, until the change is done."""
+    shuffled, sent = random.Random(4), 0  # noqa: S311 - not for secrets
+    while sent < jobs or not (change is None or change.done()):
+        if await asyncio.to_thread(fleet.pending) >= AT_ONCE:
+            await asyncio.sleep(0.02)
+            continue
+        for _ in range(AT_ONCE // 6):
+            lane, seconds = shuffled.choice(list(Lane)), shuffled.choice(SECONDS)
+            await fleet.submit(shuffled.choice(OPERATIONS), f"sleep-{seconds}.wav", lane)
+            sent += 1
+
+
+async def join_and_leave(fleet: Fleet, jobs: int) -> int:
+    """So many jobs or some more; half-way a worker joins and another leaves, whose exit code is returned. All have ended then."""
+    await keep_busy(fleet, jobs // 2)
+    joining = asyncio.create_task(fleet.start())
+    await keep_busy(fleet, jobs // 4, joining)
+    await joining
+    leaving = asyncio.create_task(fleet.stop(fleet.workers[0]))
+    await keep_busy(fleet, jobs // 4, leaving)
+    await fleet.until(lambda: not fleet.pending(), LAST_LIMIT)
+    return await leaving
+
+
+@asynccontextmanager
+async def running_fleet(folder: Path, workers: int, groups: int, **env: str) -> AsyncIterator[Fleet]:
+    async with EmbeddedBroker() as broker:
+        fleet = Fleet(folder, broker, groups, **env)
+        await fleet.bus.start()
+        await fleet.bus.ensure_topics(fleet.layout.topics(result_topics(installed())))
+        try:
+            await asyncio.gather(*(fleet.start() for _ in range(workers)))
+            yield fleet
+        except BaseException:
+            print(fleet.log.read_text(errors="replace")[-20_000:] if fleet.log.exists() else "no worker said anything")
+            raise
+        finally:
+            fleet.kill()
+            await fleet.bus.close()
