@@ -35,7 +35,7 @@ def grow(settings: Settings, groups: int) -> None:
     records = Records(stores.connect(settings))
     console = Console()
     if settings.broker is BrokerKind.KAFKA:
-        asyncio.run(append(buses.connect(settings), records, groups))
+        asyncio.run(_on_broker(settings, records, groups))
         console.print(f"{Topic.JOBS} has {_in_force(records).topics()[0].partitions} partitions now.")
     else:
         with run_dir.locked(settings.data_dir):
@@ -49,12 +49,17 @@ async def append(bus: buses.Bus, records: Records, groups: int) -> Layout:
     layout = await asyncio.to_thread(_in_force, records)
     if groups < layout.groups:
         raise LayoutMismatch(f"there are {layout.groups} groups of partitions, and they cannot become fewer")
+    await bus.grow(Topic.JOBS, groups * layout.slots)
+    return await asyncio.to_thread(records.grow_layout, groups)
+
+
+async def _on_broker(settings: Settings, records: Records, groups: int) -> None:
+    bus = buses.connect(settings)
     await bus.start()
     try:
-        await bus.grow(Topic.JOBS, groups * layout.slots)
+        await append(bus, records, groups)
     finally:
         await bus.close()
-    return await asyncio.to_thread(records.grow_layout, groups)
 
 
 def _in_force(records: Records) -> Layout:

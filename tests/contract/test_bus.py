@@ -388,6 +388,28 @@ async def test_reach_of_an_unknown_topic_is_an_error(bus: Bus) -> None:
         await bus.reach(Topic.JOBS_DLQ, "workers")
 
 
+async def test_a_topic_grows_and_keeps_what_it_has_where_the_broker_can(world: World, bus: Bus) -> None:
+    old = await bus.publish(Topic.JOBS, key=None, value=b"old", partition=2)
+    await bus.grow(Topic.JOBS, JOBS.partitions)  # nothing to do
+    if isinstance(world, Embedded):
+        with pytest.raises(LayoutMismatch, match="not supported by broker"):
+            await bus.grow(Topic.JOBS, 6)
+        return
+    for _ in range(2):
+        await bus.grow(Topic.JOBS, 6)
+    new = await bus.publish(Topic.JOBS, key=None, value=b"new", partition=5)
+    assert {record.position: record.value for record in await take(bus, Topic.JOBS, 2)} == {old: b"old", new: b"new"}
+    await bus.ensure_topics([JOBS.model_copy(update={"partitions": 6})])
+    assert set(await bus.reach(Topic.JOBS, "workers")) == set(range(6))
+
+
+async def test_a_topic_never_shrinks_and_an_unknown_one_does_not_grow(bus: Bus) -> None:
+    with pytest.raises(LayoutMismatch, match="3 partitions"):
+        await bus.grow(Topic.JOBS, 2)
+    with pytest.raises(BrokerUnavailable):
+        await bus.grow(Topic.JOBS_DLQ, 2)
+
+
 # A broker that goes away
 
 

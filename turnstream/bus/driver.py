@@ -17,6 +17,8 @@ ERRORS: dict[int, type[TurnstreamError]] = {
     KafkaError.INVALID_REPLICATION_FACTOR: LayoutMismatch,
     KafkaError.INVALID_CONFIG: LayoutMismatch,
     KafkaError.POLICY_VIOLATION: LayoutMismatch,
+    # A broker that cannot append partitions.
+    KafkaError._UNSUPPORTED_FEATURE: LayoutMismatch,  # pyright: ignore[reportPrivateUsage]
 }
 
 # A cluster that just changed says these for a moment; the driver repeats its own requests, those of an administrator are ours.

@@ -146,6 +146,8 @@ class KafkaBus(Bus):
                 await asyncio.wrap_future(asked[topic])
                 while await self._partitions(topic) != partitions:  # noqa: ASYNC110 - on a cluster it takes a moment
                     await asyncio.sleep(_SETTLE)
+                # The producer would else refuse partitions that it has not heard of.
+                await asyncio.to_thread(self._producer.list_topics, topic, self._timeout)
 
     async def topic_id(self, topic: str) -> str | None:
         async with self._asking(f"looking for {topic}"):

@@ -28,10 +28,10 @@ def start(tmp_path: Path, prober: SharedProber) -> Iterator[Callable]:
     async def start(**settings) -> AsyncIterator[Api]:
         ready = settings.pop("ready", True)
         store, bus = settings.pop("store", None) or MemoryStore(), settings.pop("bus", None) or MemoryBus()
-        probing = settings.pop("prober", prober)
+        probing, operations = settings.pop("prober", prober), settings.pop("operations", None)
         given = {"api_key": f"{KEY}, {OTHER_KEY}", "data_dir": tmp_path / "data", **settings}
         configured = Settings(_env_file=None, **given)
-        app = create_app(configured, store=store, bus=bus, prober=probing)
+        app = create_app(configured, store=store, bus=bus, prober=probing, operations=operations)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(app.router.lifespan_context(app))
             client = await stack.enter_async_context(

@@ -52,7 +52,8 @@ def form(document, path: str) -> dict:
 async def test_forms_are_described_although_they_are_parsed_by_hand(document):
     fields = form(document, "/api/v1/jobs")["properties"]
     speakers = {"num_speakers", "min_speakers", "max_speakers", "mode"}
-    assert fields.keys() == {"audio", "operation", "lane", "language"} | speakers
+    params = {name for operation in installed().values() for name in operation.params.model_fields}
+    assert fields.keys() == {"audio", "operation", "lane"} | params > speakers
     assert fields["operation"]["enum"] == ["diarize", "transcribe", "transcript"]
     assert fields["max_speakers"]["description"] == "diarize, transcript: at most so many speakers"
     assert fields["language"]["description"].startswith("transcribe, transcript: ")

@@ -1,0 +1,1 @@
+"""Speech synthesis for Turnstream, as far as tones are speech."""
