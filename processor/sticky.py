@@ -199,10 +199,11 @@ class Scheduler:
             return None
         if self._suspects:
             return self._next_suspect(now)
-        away = self._away()
-        if away and self._leaves(now, away, backlog):
+        if not (away := self._away()):
+            self._visit.idle = None
+        elif self._leaves(now, away, backlog):
             return self._swap(away[0].name, now)
-        if away and not self._admits(now, away):
+        elif not self._admits(now, away):
             return None
         return self._next_job(now)
 
@@ -220,13 +221,16 @@ class Scheduler:
         visit = self._visit
         if visit.begun is None:
             return False
-        here = list(self._here())
-        busy = any(model.open for model in here)
-        if not busy and not any(model.lanes for model in self._reachable()):
-            visit.idle = now if visit.idle is None else visit.idle
-            return now >= visit.idle + self._linger or not any(model.name in backlog for model in here)
-        visit.idle = None
-        return now >= self._leave_by(away, visit.begun) or (not busy and not self._admits(now, away))
+        here = self._here()
+        if now >= self._leave_by(away, visit.begun):
+            return True
+        if any(model.open for model in here):
+            return False
+        if any(model.lanes for model in self._reachable()):
+            visit.idle = None
+            return not self._admits(now, away)
+        visit.idle = now if visit.idle is None else visit.idle
+        return now >= visit.idle + self._linger or not any(model.name in backlog for model in here)
 
     def _leave_by(self, away: list[_Model], begun: float) -> float:
         """The last moment at which leaving is in time for all who wait, one after the other."""
