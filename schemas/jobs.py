@@ -56,6 +56,7 @@ class TranscribeParams(Form):
     """What a caller may say about the speech in a recording."""
 
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1; detected where absent")
+    vad: bool = Field(default=True, description="false: also what sounds like silence, noise or music is listened to")
 
 
 class TranscriptParams(TranscribeParams, DiarizeParams):
