@@ -70,9 +70,3 @@ TEXT = Format("text/plain", to_text)
 DIARIZATION_FORMATS: dict[str, Format] = {"json": JSON, "rttm": RTTM, "csv": CSV}
 TRANSCRIPTION_FORMATS: dict[str, Format] = {"json": JSON, "srt": SRT, "vtt": VTT, "text": TEXT}
 TRANSCRIPT_FORMATS: dict[str, Format] = {"json": JSON, "srt": SRT, "vtt": VTT, "text": TEXT, "rttm": RTTM}
-
-FORMATS: dict[str, tuple[str, Callable[[DiarizationResult], str]]] = {
-    "json": (JSON.media_type, to_json),
-    "rttm": (RTTM.media_type, to_rttm),
-}
-"""Those of diarization as (media type, writer), for what does not yet ask the operation for its formats."""

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schemas.errors import WeightsUnavailable
-from turnstream import __version__, run_dir
+from schemas.errors import SettingsInvalid, WeightsUnavailable
+from turnstream import __version__, operations, run_dir
 from turnstream.client import Client
 from turnstream.settings import GiB, Settings
 from turnstream.submit import first_key
@@ -62,6 +62,10 @@ def installed() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", False, f"no {', '.join(missing)}: pip install 'turnstream[{extra}]'")
         else:
             yield Finding(f"extra {extra}", True, ", ".join(f"{name} {_version(name)}" for name in modules.values()))
+    try:
+        yield Finding("operations", True, ", ".join(operations.installed()))
+    except SettingsInvalid as error:
+        yield Finding("operations", False, error.detail)
 
 
 def found(settings: Settings) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ def grow(settings: Settings, groups: int) -> None:
         console.print(f"{Topic.JOBS} has {_in_force(records).topics()[0].partitions} partitions now.")
     else:
         with run_dir.locked(settings.data_dir):
+            _in_force(records)
             records.grow_layout(groups)
         console.print("The embedded broker makes its topics anew when the stack is started.")
     console.print(f"From now on set PARTITION_GROUPS={groups} for what is started: workers first, then the API.")

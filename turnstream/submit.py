@@ -40,15 +40,14 @@ def submit(
         result = client.result(run(client, file, operation.name, params, console).id, operation.result)
     show(result, console)
     chosen = operation.formats[format_] if format_ else next(iter(operation.formats.values()))
-    content = chosen.write(result)
+    written = chosen.write(result)
+    content = written.encode() if isinstance(written, str) else written
     if out is not None:
         write(out, content)
         console.print(f"written: {out}", style="dim")
-    elif isinstance(content, bytes) and piped:
+    elif piped:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
-    elif piped:
-        Console(soft_wrap=True, highlight=False, markup=False).print(content, end="")
 
 
 def first_key(settings: Settings) -> str | None:

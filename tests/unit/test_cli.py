@@ -30,7 +30,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     assert run(capsys, "version") == (0, f"{__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["up", "submit", "demo", "doctor"])
+@pytest.mark.parametrize("command", ["up", "submit", "demo", "doctor", "layout"])
 def test_each_command_teaches_with_examples(capsys: pytest.CaptureFixture[str], command: str):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -56,6 +56,35 @@ def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]):
 def test_parameters_that_contradict_each_other_are_one_line(capsys: pytest.CaptureFixture[str]):
     code, _, err = run(capsys, "submit", "a.wav", "--min-speakers", "5", "--max-speakers", "2")
     assert (code, err) == (2, "turnstream: min_speakers (5) is larger than max_speakers (2)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a.wav", "--operation", "translate"], ["translate", "diarize, transcribe, transcript"]),
+        (["a.wav", "--format", "vtt"], ["vtt", "there are json, rttm, csv"]),
+        (["a.wav", "--operation", "transcribe", "--format", "rttm"], ["rttm", "json, srt, vtt, text"]),
+        (["a.wav", "--language", "en"], ["diarize takes no language", "num_speakers"]),
+        (["a.wav", "--operation", "transcribe", "--max-speakers", "2"], ["transcribe takes no max_speakers"]),
+        (["a.wav", "--param", "mode"], ["NAME=VALUE"]),
+        ([], ["diarize wants a recording"]),
+    ],
+)
+def test_what_an_operation_does_not_know_is_wrong_usage_and_says_what_it_knows(capsys, monkeypatch, arguments, says):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run(capsys, "submit", *arguments)
+    assert (code, out) == (2, "")
+    assert all(part in err for part in says), err
+
+
+def test_submit_hands_over_the_operation_and_its_parameters(capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr(submit, "submit", lambda *what, **how: given.append((*what[1:], how["format_"])))
+    options = ["--operation", "transcript", "--language", "en", "--max-speakers", "3", "--param", "min_speakers=2"]
+    assert run(capsys, "submit", "a.wav", *options, "--format", "vtt")[0] == 0
+    [(file, operation, params, format_)] = given
+    assert (file, operation.name, format_) == (Path("a.wav"), "transcript", "vtt")
+    assert (params.language, params.min_speakers, params.max_speakers) == ("en", 2, 3)
 
 
 def test_a_setting_that_is_not_valid_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,10 @@ from schemas.errors import (
     Unauthorized,
     WaitExpired,
 )
-from schemas.jobs import DiarizeParams, JobState
+from schemas.jobs import DiarizeParams, JobState, Lane
+from schemas.operation import Operation
+from schemas.operations import DIARIZE, TRANSCRIPT
+from schemas.results import TranscriptResult
 from turnstream import client as module
 from turnstream.client import Client
 
@@ -65,6 +68,10 @@ def serve(*answers, key: str | None = None) -> tuple[Client, list[httpx.Request]
     return Client("http://service/", key, transport=httpx.MockTransport(handle)), calls
 
 
+def example(operation: Operation) -> dict:
+    return {**operation.example, "job_id": JOB["id"], "run": "live"}
+
+
 def job(**changes) -> httpx.Response:
     return httpx.Response(200, json=JOB | changes)
 
@@ -87,6 +94,26 @@ def test_submit_sends_the_file_the_form_and_the_key(recording: Path):
     assert recording.read_bytes() in call.content
     assert sum(sent) == recording.stat().st_size
     assert max(sent) <= 1 << 16
+
+
+def test_an_operation_that_takes_no_recording_is_sent_as_a_form_all_the_same():
+    client, calls = serve(httpx.Response(202, json={**JOB, "operation": "speak", "audio": None}))
+    view = client.submit(None, {"text": "Hello", "speed": 1.5}, operation="speak", lane=Lane.BATCH)
+    assert (view.operation, view.audio) == ("speak", None)
+    (call,) = calls
+    assert call.headers["content-type"].startswith("multipart/form-data")
+    for field, value in {"operation": "speak", "lane": "batch", "text": "Hello", "speed": "1.5"}.items():
+        assert f'name="{field}"\r\n\r\n{value}\r\n'.encode() in call.content
+    assert b'name="audio"' not in call.content
+
+
+def test_a_result_is_read_as_the_model_of_its_operation():
+    client, calls = serve(*(httpx.Response(200, json=example(op)) for op in (DIARIZE, TRANSCRIPT, DIARIZE)))
+    assert client.result("x").speakers == ["SPEAKER_00", "SPEAKER_01"]
+    assert client.result("x", TranscriptResult, run="again").segments[0].words[0].speaker == "SPEAKER_00"
+    assert calls[1].url.params["run"] == "again"
+    with pytest.raises(InternalError, match="does not answer as Turnstream does"):
+        client.result("x", TranscriptResult)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from pyannote.database.util import load_rttm
 from processor.engines.transcript import combine
 from schemas.formats import (
     DIARIZATION_FORMATS,
-    FORMATS,
     TRANSCRIPT_FORMATS,
     TRANSCRIPTION_FORMATS,
     to_csv,
@@ -286,10 +285,3 @@ def test_each_format_has_a_media_type_of_its_own(formats):
 )
 def test_each_format_can_write_the_result_it_is_for(formats, result):
     assert all(known.write(result) for known in formats.values())
-
-
-def test_the_old_name_has_what_it_had():
-    assert {name: media for name, (media, _) in FORMATS.items()} == {
-        "json": "application/json",
-        "rttm": "text/x-rttm",
-    }

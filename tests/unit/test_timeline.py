@@ -6,9 +6,11 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from schemas.results import AnalysedAudio, DiarizationResult, ModelInfo, Segment, Timings
-from turnstream.timeline import axis, bar, cells, clock, tick_step, timeline, to_svg, turns_table
+from schemas.operations import TRANSCRIPT
+from schemas.results import AnalysedAudio, DiarizationResult, ModelInfo, Segment, Timings, TranscriptResult
+from turnstream.timeline import axis, bar, cells, clock, said_table, tick_step, timeline, to_svg, turns_table
 
+RUN = {"job_id": "01890a5d-ac96-774b-bcce-b302099a8057", "run": "live"}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -119,6 +121,34 @@ def test_the_picture_has_a_rectangle_for_each_turn_and_escapes_what_it_is_given(
     ]
     assert float(turns[0].get("width")) == pytest.approx(790 / 3, abs=0.1)
     assert root.find(f"{SVG}title").text == '"x" & <y>: 2 speakers, 0:30.0'
+
+
+def test_who_said_what_is_a_row_a_segment():
+    segments = [
+        {"speaker": "SPEAKER_00", "start": 0.5, "end": 2, "text": " Hello,\x1b[31m Anna. ", "words": []},
+        {"speaker": None, "start": 65, "end": 66, "text": "Hm?", "words": []},
+    ]
+    found = TranscriptResult.model_validate({**TRANSCRIPT.example, **RUN, "segments": segments})
+    lines = [line.split() for line in rendered(said_table(found))]
+    assert lines == [
+        ["time", "speaker", "text"],
+        ["0:00.5", "SPEAKER_00", "Hello,", "[31m", "Anna."],
+        ["1:05.0", "?", "Hm?"],
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_long_text_is_wrapped_beside_its_speaker(width: int):
+    segments = [{"speaker": "SPEAKER_01", "start": 0, "end": 9, "text": "word " * 40, "words": []}]
+    found = TranscriptResult.model_validate({**TRANSCRIPT.example, **RUN, "segments": segments})
+    lines = rendered(said_table(found), width)
+    assert all(len(line) <= width for line in lines)
+    assert sum(line.count("word") for line in lines) == 40
+
+
+def test_nobody_says_anything():
+    found = TranscriptResult.model_validate({**TRANSCRIPT.example, **RUN, "segments": []})
+    assert rendered(said_table(found)) == ["Nobody says anything in this recording."]
 
 
 def test_the_picture_of_silence_is_a_picture():
