@@ -82,6 +82,7 @@ class ModelManager:
         self._load: _Load | None = None
         self._failed: dict[str, TurnstreamError] = {}
         self._prefetched: set[str] = set()
+        self._too_large: set[str] = set()  # and it was said
         self._events: list[Loaded | Unloaded] = []
 
     def register(self, source: ModelSource) -> None:
@@ -176,7 +177,8 @@ class ModelManager:
             self._make_room(self._memory.budget)
         else:
             self._make_room(size)
-            if size > self._memory.budget:
+            if size > self._memory.budget and name not in self._too_large:
+                self._too_large.add(name)
                 log.warning(
                     "model %s takes %d MiB, more than the budget of %d: it is loaded alone",
                     name,
@@ -212,7 +214,7 @@ class ModelManager:
     def _loaded(self, load: "_Load") -> None:
         size = load.growth if load.growth > 0 else self._sizes.get(load.name, 0)  # others may have freed more meanwhile
         self._sizes[load.name] = size
-        self._resident[load.name] = _Resident(load.model, size, time.monotonic())
+        self._resident[load.name] = _Resident(load.take(), size, time.monotonic())
         self._events.append(Loaded(load.name, load.seconds, size))
         log.info("model %s loaded in %.1f s, %d MiB", load.name, load.seconds, size // MiB)
         self._make_room(0, keep=load.name)  # it may have grown larger than was thought
@@ -249,6 +251,11 @@ class _Load:
         self.done = threading.Event()
         self._source, self._memory, self._on_done = source, memory, on_done
         threading.Thread(target=self._run, name=f"load-{self.name}", daemon=True).start()
+
+    def take(self) -> Any:
+        """The model, which is not held here any more: the thread that loaded it may take a moment to end."""
+        model, self.model = self.model, None
+        return model
 
     def _run(self) -> None:
         started = time.monotonic()

@@ -77,7 +77,7 @@ def resident() -> int:
 
 def available(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int:
     """Bytes this process could still get, by the system and by the limit of the container it runs in."""
-    return max(0, min(_of_machine(proc), *_of_container(proc, cgroup)))
+    return max(0, min([_of_machine(proc), *_of_container(proc, cgroup)]))
 
 
 def _of_machine(proc: Path) -> int:

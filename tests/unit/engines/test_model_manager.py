@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.model_manager import Loaded, ModelManager, ModelSource, Reason, Unloaded, out_of_memory
@@ -223,6 +223,7 @@ def test_files_tell_a_models_size_and_are_read_ahead_once_a_swap(tmp_path: Path)
     assert asked == ["read-ahead"]
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     sizes=st.dictionaries(st.sampled_from("abcd"), st.integers(0, 120), min_size=1),
     budget=st.integers(0, 200),
