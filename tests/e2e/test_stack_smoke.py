@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from schemas.jobs import JobState
+from schemas.operations import DIARIZE
 from schemas.results import DiarizationResult
 from tests.support import recordings
 from tests.support.stack import Stack, gone, running_stack
@@ -20,6 +21,9 @@ from tests.support.waiting import until
 from turnstream.client import Client
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+
+TURNS = len(DIARIZE.example["segments"])
+"""In what the scripted engine answers."""
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def test_a_job_goes_all_the_way_and_sigterm_stops_everything_within_ten_seconds(
         result = client.result(job.id)
     assert states[-1] is JobState.SUCCEEDED
     assert result.job_id == job.id
-    assert len(result.segments) == 1
+    assert len(result.segments) == TURNS
 
     family = stack.processes()
     assert {psutil.Process(pid) for pid in stack.pids.values()} <= set(family)
@@ -73,6 +77,24 @@ def test_what_is_killed_is_started_again_and_jobs_go_on(lasting: Stack, tmp_path
         assert [view.state for view in client.wait(job.id, timeout=60)][-1] is JobState.SUCCEEDED
 
 
+def test_of_two_workers_one_may_be_killed(tmp_path: Path):
+    with running_stack(tmp_path, ENGINE="scripted", WORKERS="2") as stack:
+        pids = stack.pids
+        assert {"worker-1", "worker-2", "engine-1", "engine-2"} <= set(pids)
+        addresses = {stack.worker(name)["probes"] for name in ("worker-1", "worker-2")}
+        assert len(addresses) == 2
+        for address in addresses:
+            assert httpx.get(f"{address}/readyz").status_code == 200
+            assert "turnstream_jobs_parked 0.0" in httpx.get(f"{address}/metrics").text.splitlines()
+
+        os.kill(pids["worker-1"], signal.SIGKILL)
+        with stack.client() as client:
+            jobs = [client.submit(short_recording(tmp_path)).id for _ in range(4)]
+            assert [list(client.wait(job, timeout=60))[-1].state for job in jobs] == [JobState.SUCCEEDED] * 4
+        until(lambda: stack.pids.get("worker-1", pids["worker-1"]) != pids["worker-1"], 30)
+        assert stack.pids["worker-2"] == pids["worker-2"]
+
+
 def test_a_second_stack_on_the_same_directory_gets_one_line(lasting: Stack):
     command = [sys.executable, "-m", "turnstream", "up", "--data", str(lasting.data_dir), "--port", "0"]
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -92,15 +114,17 @@ def test_submit_shows_the_timeline_and_writes_the_result(lasting: Stack, tmp_pat
     done = submit(lasting, str(short_recording(tmp_path)), "--max-speakers", "2", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert "speaker" in done.stdout
-    assert "0:01.00" in done.stdout
+    assert "0:07.25" in done.stdout
     result = DiarizationResult.model_validate_json(out.read_bytes())
-    assert len(result.segments) == 1
+    assert len(result.segments) == TURNS
 
 
 def test_submit_pipes_a_format_and_nothing_else(lasting: Stack, tmp_path: Path):
     done = submit(lasting, str(short_recording(tmp_path)), "--format", "rttm")
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"SPEAKER \S+ 1 0\.000 1\.000 <NA> <NA> \S+ <NA> <NA>\n", done.stdout)
+    turns = re.findall(r"^SPEAKER \S+ 1 \d+\.\d{3} \d+\.\d{3} <NA> <NA> \S+ <NA> <NA>$", done.stdout, re.MULTILINE)
+    assert "\n".join([*turns, ""]) == done.stdout
+    assert len(turns) == TURNS
 
 
 def test_submit_of_a_job_that_fails_is_one_line(lasting: Stack, tmp_path: Path):
