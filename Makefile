@@ -6,7 +6,7 @@ AUDIO ?=
 OUT ?=
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-real up lint bench lock clean
+.PHONY: help venv demo test test-real up lint bench bench-scheduler lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -34,6 +34,9 @@ lint: venv ## Check style, types and which part may import which.
 
 bench: venv ## Measure what the service adds around the engine.
 	@$(BIN)/python -m tests.bench.service
+
+bench-scheduler: venv ## Compare the scheduler with arrival order, micro-batches and the best that knows the future.
+	@$(BIN)/python -m tests.bench.scheduler
 
 lock: ## Compile requirements/lock.txt anew from pyproject.toml (wants uv); versions stay unless UPGRADE=--upgrade.
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
