@@ -122,6 +122,7 @@ class ModelManager:
 
     def unload_idle(self, wanted: Collection[str] = ()) -> None:
         """Unload what has not been used for the idle time; what is `wanted` counts as used."""
+        self._settle()
         now = time.monotonic()
         for name, there in list(self._resident.items()):
             if name in wanted:
@@ -150,11 +151,13 @@ class ModelManager:
         return tuple(name for name in self._sources if name not in self._resident and self.fits(name))
 
     def fits(self, name: str) -> bool:
-        """Whether the model is resident, or fits beside those that are."""
-        if name in self._resident:
+        """Whether the model is resident or about to be, or fits beside those that are."""
+        load, coming = self._load, 0
+        if name in self._resident or (load is not None and load.name == name):
             return True
+        if load is not None:
+            coming = self._sizes.get(load.name, self._memory.budget)
         size = self._sizes.get(name)
-        coming = self._sizes.get(self._load.name, self._memory.budget) if self._load is not None else 0
         return size is not None and self._taken + coming + size <= self._memory.budget
 
     def events(self) -> tuple[list[Loaded], list[Unloaded]]:

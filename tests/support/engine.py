@@ -117,10 +117,14 @@ class QuickModel:
         self.passes: list[tuple[str, list[float]]] = []
         self.segmenter = _Quick(self.passes, "segmentation", lambda window: np.full((4, 3), float(window[0] > 0)))
         self.embedder = _Quick(self.passes, "embedding", lambda window: np.full((3, 8), window[0]))
-        self.clustering = self
+        self.clustering = QuickClustering()
 
     def windows(self, samples: Samples) -> Windows:
         return Windows(samples, SIZE, STEP)
+
+
+class QuickClustering:
+    """In the place of the pipeline without its networks."""
 
     def voices(self, file: dict[str, Any]) -> int:
         return len(file["vectors"])
