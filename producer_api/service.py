@@ -73,7 +73,10 @@ class Service:
         view = await self.view(job)
         if view.state is not JobState.QUEUED:
             return view
-        mark = await self.threads.run(self.records.mark, job.id, LIVE_RUN)
+        try:
+            mark = await self.threads.run(self.records.mark, job.id, LIVE_RUN)
+        except StoreUnavailable:
+            return view  # all else is known
         return view.model_copy(update={"ahead": await self.backlog.ahead(mark, self.watch.topic_id)})
 
     def formats(self, job: Job) -> Mapping[str, Format]:

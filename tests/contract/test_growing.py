@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from uuid_utils import uuid7
@@ -18,13 +19,17 @@ from producer_api.threads import Threads
 from schemas.errors import LayoutMismatch
 from schemas.events import JOB_REQUESTED, Event
 from schemas.jobs import LIVE_RUN, Job, JobRequested, Lane
-from schemas.topics import Topic
+from schemas.topics import SLOTS, Topic
 from tests.contract.test_bus import KAFKA, SOON, Kafka, Memory, World
+from tests.support.real import REASON
+from turnstream import bus as buses
+from turnstream import object_store
 from turnstream.bus import Bus
-from turnstream.layout import append
+from turnstream.layout import append, grow
 from turnstream.object_store.memory import MemoryStore
 from turnstream.operations import installed
 from turnstream.records import Records
+from turnstream.settings import Settings
 
 KINDS = [(operation, lane) for operation in installed() for lane in Lane]
 
@@ -119,7 +124,7 @@ async def test_no_job_is_lost_while_the_layout_grows(bus: Bus, records: Records,
 
 async def test_a_growth_that_was_interrupted_is_taken_up_again(bus: Bus, records: Records, service) -> None:
     await service(1)
-    await bus.grow(Topic.JOBS, 2 * 13)  # and then the power went off
+    await bus.grow(Topic.JOBS, 2 * SLOTS)  # and then the power went off
     with pytest.raises(LayoutMismatch, match="26 partitions instead of 13"):
         await service(1)
     await append(bus, records, 2)
@@ -138,3 +143,17 @@ async def test_a_process_of_the_old_layout_does_not_start_any_more(bus: Bus, rec
 async def test_before_any_service_started_there_is_nothing_to_grow(bus: Bus) -> None:
     with pytest.raises(LayoutMismatch, match="no layout yet"):
         await append(bus, Records(MemoryStore()), 2)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not KAFKA, reason=REASON)
+async def test_the_command_grows_apache_kafka(tmp_path: Path) -> None:
+    await Kafka(KAFKA or "", idempotent=True).clean()
+    settings = Settings(_env_file=None, data_dir=tmp_path, broker="kafka", kafka_bootstrap_servers=KAFKA)
+    records, bus, threads = Records(object_store.connect(settings)), buses.connect(settings), Threads(4)
+    await Service(bus, records, threads).start(1)
+    await asyncio.to_thread(grow, settings, 2)
+    assert set(await bus.reach(Topic.JOBS, "workers")) == set(range(2 * SLOTS))
+    assert records.layout().groups == 2
+    await bus.close()
+    threads.close()
