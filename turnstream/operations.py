@@ -8,8 +8,13 @@ from typing import Any
 
 from schemas.errors import SettingsInvalid
 from schemas.operation import Operation
+from schemas.topics import Topic
 
 GROUP = "turnstream.operations"
+
+OTHER_FIELDS = frozenset({"audio", "file", "operation", "lane", "webhook_url"})
+"""What a form may say besides an operation's parameters."""
+OTHER_TOPICS = frozenset({Topic.JOBS, Topic.JOBS_RETRY, Topic.JOBS_DLQ, Topic.JOB_PROGRESS, Topic.JOB_CONTROL})
 
 Operations = Mapping[str, Operation]
 """By name, those of Turnstream first."""
@@ -32,6 +37,7 @@ def installed() -> Operations:
             raise SettingsInvalid(f"two distributions bring an operation {operation.name}; the second is {point.value}")
         found[operation.name] = operation
     for operation in found.values():
+        _check_names(operation)
         _check_stages(operation, found)
     return found
 
@@ -48,6 +54,17 @@ def load(path: str) -> Any:
 
 def _ours_first(point: EntryPoint) -> tuple[bool, str]:
     return point.dist is None or point.dist.name != "turnstream", point.name
+
+
+def _check_names(operation: Operation) -> None:
+    if taken := OTHER_FIELDS & operation.params.model_fields.keys():
+        raise SettingsInvalid(
+            f"the operation {operation.name} has a parameter {min(taken)}, which means something else"
+        )
+    if operation.topic in OTHER_TOPICS:
+        raise SettingsInvalid(
+            f"the operation {operation.name} has its results on {operation.topic}, which is no such topic"
+        )
 
 
 def _check_stages(operation: Operation, found: Operations) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.base import Form
 from schemas.errors import SettingsInvalid
 from schemas.operation import Operation
 from schemas.operations import DIARIZE, TRANSCRIBE, TRANSCRIPT
@@ -37,6 +38,14 @@ def points(monkeypatch: pytest.MonkeyPatch):
 BUILT_IN = ("DIARIZE", "TRANSCRIBE", "TRANSCRIPT")
 BROKEN: object = "not an operation"
 HALF = replace(TRANSCRIPT, name="half", stages=("diarize", "nothing"))
+
+
+class LaneParams(Form):
+    lane: str = "fast"
+
+
+CLASHING = replace(SPEAK, params=LaneParams)
+MISPLACED = replace(SPEAK, topic="gpu-jobs")
 NESTED = replace(TRANSCRIPT, name="nested", stages=("diarize", "transcript"))
 
 
@@ -53,6 +62,8 @@ def test_those_of_turnstream_are_installed():
         (["tests.unit.test_operations:BROKEN"], "is no operation"),
         (["schemas.operations:DIARIZE", "schemas.operations:DIARIZE"], "two distributions bring an operation diarize"),
         (["schemas.operations:DIARIZE", "tests.unit.test_operations:HALF"], "stage nothing"),
+        (["tests.unit.test_operations:CLASHING"], "parameter lane, which means something else"),
+        (["tests.unit.test_operations:MISPLACED"], "results on gpu-jobs"),
         (
             [*(f"schemas.operations:{name}" for name in BUILT_IN), "tests.unit.test_operations:NESTED"],
             "stage transcript, which is no operation with an engine",
