@@ -1,7 +1,7 @@
 """Which Whisper model the settings ask for, and how to get it. Its layout is CTranslate2's, as faster-whisper loads it.
 
 Which one it is follows from the settings alone, not from what the network does at the moment:
-docs/decisions/0007-transcription-model.md.
+docs/decisions/0009-transcription.md.
 """
 
 import logging

@@ -10,9 +10,10 @@ from faster_whisper import WhisperModel
 
 from processor.audio import SAMPLE_RATE, Samples
 from processor.engines.threads import cores
+from processor.engines.transcribe.device import devices
 from processor.engines.transcribe.passages import Passage
 from processor.model_manager import out_of_memory
-from schemas.errors import JobCancelled, ModelLoadFailed
+from schemas.errors import JobCancelled
 from turnstream.settings import Settings
 from turnstream.weights import Source, Weights, whisper
 
@@ -98,32 +99,29 @@ def load(settings: Settings) -> TranscriptionModel:
     Raises a ModelError.
     """
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it tells of every stretch
-    for device in _devices(settings):
-        weights = whisper.resolve(settings, gpu=device == "cuda")
+    *others, last = devices(settings)
+    for device in others:
         try:
-            model = TranscriptionModel(_network(weights, device), weights)
+            return _load_on(device, settings)
         except RuntimeError as error:
-            if device == "cpu" or settings.device == "cuda" or out_of_memory(error):
+            if out_of_memory(error):
                 raise
-            log.warning("CTranslate2 cannot use the GPU (%s): the CPU is used", error)
-            continue
-        log.info(
-            "%s (%s, %s) runs on %s in %s", weights.name, weights.source, weights.revision, device, model.compute_type
-        )
-        return model
-    raise ModelLoadFailed(
-        f"DEVICE={settings.device}, but CTranslate2 finds no such device here; DEVICE=cpu always works"
-    )
+            log.warning("CTranslate2 cannot use the device %s (%s)", device, error)
+    return _load_on(last, settings)
 
 
-def _devices(settings: Settings) -> list[str]:
-    """Those to try, in this order. CTranslate2 does not run on Apple's GPUs."""
-    gpu = settings.device in {"auto", "cuda"} and ctranslate2.get_cuda_device_count() > 0
-    return (["cuda"] if gpu else []) + (["cpu"] if settings.device != "cuda" else [])
+def _load_on(device: str, settings: Settings) -> TranscriptionModel:
+    weights = whisper.resolve(settings, gpu=device == "cuda")
+    model = TranscriptionModel(_network(weights, device), weights)
+    log.info("%s (%s, %s) runs on %s in %s", weights.name, weights.source, weights.revision, device, model.compute_type)
+    return model
 
 
 def _network(weights: Weights, device: str) -> WhisperModel:
-    """In float16 on a GPU that can, else in float32: int8 takes two thirds of the time on a CPU, and loses sentences."""
+    """In float16 on a GPU that can, else in float32: int8 takes two thirds of the time on a CPU, and loses sentences.
+
+    Raises RuntimeError, with CTranslate2's words.
+    """
     half = "float16" in ctranslate2.get_supported_compute_types(device)
     network = WhisperModel(
         str(weights.path), device=device, compute_type="float16" if half else "float32", cpu_threads=cores()

@@ -212,6 +212,26 @@ def test_a_cancelled_job_has_no_end_and_no_further_pass(engine: TranscribeEngine
     assert [value for value, _ in model.heard] == [0.001, 0.002]
 
 
+def test_a_job_cancelled_while_it_is_decoded_stops_that(model: QuickWhisper):
+    started, stopped = threading.Event(), threading.Event()
+
+    def recording(job: Job, cancelled: Callable[[], bool]) -> Waveform:
+        started.set()
+        while not cancelled():
+            pass
+        stopped.set()
+        raise AudioUnreadable
+
+    engine = TranscribeEngine(context_of(recording, {"transcribe": lambda: model}))
+    job = transcribe_task()
+    engine.open(job)
+    assert started.wait(LIMIT)
+    engine.cancel(job.id)
+    assert stopped.wait(LIMIT)
+    assert ends(engine.settle()) == []
+    engine.close()
+
+
 def test_a_job_opened_anew_while_it_is_heard_starts_anew(engine: TranscribeEngine, shelf: Shelf, model: QuickWhisper):
     job = shelf.put(transcribe_task(), speechless(0.001, stretches=2))
     engine.open(job)

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_whisper import WhisperModel
 
 from processor.audio import Samples
 from processor.engines import memory
 from processor.engines.base import EngineContext, Failed, JobTask
+from processor.engines.transcribe import device
+from processor.engines.transcribe import model as transcribe_model
 from processor.engines.transcribe.engine import TranscribeEngine
 from processor.engines.transcribe.model import TINY_ENGLISH_MODEL, TranscriptionModel, load
 from processor.model_manager import ModelManager, ModelSource
@@ -188,7 +191,7 @@ def test_another_language_than_english_is_refused(engine: TranscribeEngine, shel
 
 
 def test_unloading_gives_the_memory_back(weights: Weights):
-    device = memory.DeviceMemory(Settings(device="cpu"))
+    memory_of_cpu = memory.DeviceMemory(Settings(device="cpu"))
     samples = cut(7, 5)
     left: list[int] = []
     for _ in range(3):
@@ -196,7 +199,7 @@ def test_unloading_gives_the_memory_back(weights: Weights):
         model.hear(samples, "en")
         loaded = memory.resident()
         del model
-        device.give_back()
+        memory_of_cpu.give_back()
         left.append(memory.resident())
         assert loaded - left[-1] > 100 << 20
     assert left[-1] - left[0] < 64 << 20
@@ -215,6 +218,28 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 0)
     with pytest.raises(ModelLoadFailed, match="DEVICE=cuda"):
         load(Settings(device="cuda"))
+
+
+def test_a_gpu_without_its_libraries_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(device, "CUBLAS", ("libnobody-has-it.so.12",))
+    assert device.devices(Settings()) == ["cpu"]
+    assert "nvidia-cublas-cu12" in caplog.text
+    with pytest.raises(ModelLoadFailed, match="libraries"):
+        device.devices(Settings(device="cuda"))
+
+
+def test_a_gpu_that_fails_is_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch, weights: Weights):
+    real = transcribe_model._network
+
+    def network(weights: Weights, device: str) -> WhisperModel:
+        if device == "cuda":
+            raise RuntimeError("CUDA driver version is insufficient for CUDA runtime version")
+        return real(weights, device)
+
+    monkeypatch.setattr(transcribe_model, "devices", lambda _: ["cuda", "cpu"])
+    monkeypatch.setattr(transcribe_model, "_network", network)
+    assert load(Settings()).device == "cpu"
 
 
 OFFLINE = """
