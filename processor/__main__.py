@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from processor import noise
-from schemas.errors import InfrastructureError, LayoutMismatch, SettingsInvalid
+from schemas.errors import InfrastructureError, LayoutMismatch, LocalError
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
 from turnstream import lifeline, logs
@@ -51,7 +51,7 @@ async def serve(settings: Settings) -> int:
         await bus.start()
         laid_out = await _first(_lay_out(settings, bus, records), _set(stop))
         return 0 if laid_out is None else await _work(settings, records, bus, laid_out, stop)
-    except (LayoutMismatch, SettingsInvalid) as error:
+    except (LayoutMismatch, LocalError) as error:
         logger.critical("%s", error)
         return EX_CONFIG
     finally:

@@ -53,6 +53,8 @@ class Held:
     """Seconds since 1970: when the present stage could have begun."""
     attempts: int = 0
     """Of the present stage."""
+    lent: bool = False
+    """Its present try was given back, because its partition is about to move."""
     opened_at: float = 0.0
     """Seconds since 1970."""
     progressed_at: float = float("-inf")

@@ -7,8 +7,9 @@ every wait on store, broker or engine is a task of that job alone: others go on.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from processor import stages
 from processor.admission import Admission
@@ -96,11 +97,7 @@ class Worker:
         self._draining = True
         self.revoked()
         await self.settle(limit)
-        try:
-            async with asyncio.timeout(HAND_BACK_LIMIT):
-                await asyncio.gather(*(self._hand_back(held) for held in self._at(Stage.OPEN)))
-        except TimeoutError:
-            logger.warning("not every open job was handed back: the attempt just made counts")
+        await self._within_limit([self._hand_back(held) for held in self._at(Stage.OPEN)])
 
     async def close(self) -> None:
         self._admission.pause()
@@ -120,8 +117,8 @@ class Worker:
         for held in self._held.values():
             held.receipts.clear()
         for held in self._at(Stage.OPEN):
-            if held.record.position.partition not in ours:
-                self._tasks.spawn(self._hand_back(held))
+            moved = held.record.position.partition not in ours
+            self._tasks.spawn(self._hand_back(held) if moved else self._take_back(held))
         self._admission.open_for_jobs = bool(ours) and not self._draining
         self._tell()
         self._admission.admit()
@@ -149,6 +146,23 @@ class Worker:
                     await self._released.wait()
         except TimeoutError:
             logger.info("%d jobs are still open after %.1f s", len(self._held), limit)
+
+    async def lend(self) -> None:
+        """Before partitions move: give back the tries of what is still open, as whoever gets it next may look at once and
+        would take it for the ruin of its last worker. What stays ours counts again.
+        """
+        held_open = self._at(Stage.OPEN)
+        for held in held_open:
+            held.lent = True
+        await self._within_limit([count(self._records, held, held.attempts - 1) for held in held_open])
+
+    @staticmethod
+    async def _within_limit(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+        try:
+            async with asyncio.timeout(HAND_BACK_LIMIT):
+                await asyncio.gather(*work)
+        except TimeoutError:
+            logger.warning("not every open job was handed back in time: the try just made counts")
 
     # Records
 
@@ -255,9 +269,16 @@ class Worker:
         was_open, held.stage = held.stage is Stage.OPEN, Stage.OPENING
         if was_open:
             await self._engine.cancel(held.id)
-        await count(self._records, held, held.attempts - 1)
+        if not held.lent:
+            await count(self._records, held, held.attempts - 1)
         self._release(held)
         logger.info("%s was handed back", held.id)
+
+    async def _take_back(self, held: Held) -> None:
+        """A job whose try was given back for a rebalance stays ours."""
+        if held.lent:
+            held.lent = False
+            await count(self._records, held, held.attempts + 1)
 
     # Outcomes
 

@@ -52,6 +52,21 @@ async def test_open_jobs_of_a_lost_partition_are_handed_back(stack: LoneWorker):
     assert stack.acked == []
 
 
+async def test_while_partitions_move_the_tries_of_open_jobs_do_not_count(stack: LoneWorker):
+    moves, stays = accept(stack.records, new_job()), accept(stack.records, new_job())
+    stack.receive(job_event(moves), partition=0)
+    stack.receive(job_event(stays), partition=5)
+    await stack.until(lambda: len(stack.engine.open_ids) == 2)
+    stack.worker.revoked()
+    await stack.worker.lend()
+    # Whoever gets one of them now looks at a run that was never tried, and does not take it for one that kills workers.
+    assert [stack.records.attempts(job.id, "live") for job in (moves, stays)] == [0, 0]
+    stack.worker.assigned({5})
+    await stack.until(lambda: stack.engine.cancelled == [(moves.id, "live")])
+    await stack.until(lambda: stack.records.attempts(stays.id, "live") == 1)
+    assert stack.records.attempts(moves.id, "live") == 0
+
+
 async def test_a_job_on_its_way_into_the_engine_is_handed_back_when_its_partition_moved(stack: LoneWorker):
     job = accept(stack.records, new_job())
     stack.store.break_down()  # holds it where its record is looked at
