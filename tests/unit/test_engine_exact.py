@@ -1,9 +1,11 @@
 """Guarantee 5: the engine's turns are those of stock pyannote.audio, on the same weights and waveform."""
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,10 +17,11 @@ import torch
 import yaml
 
 from processor.engines import allocator
-from processor.engines.base import JobTask
+from processor.engines.base import JobTask, Outcome
 from processor.engines.diarize import device
 from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
+from processor.engines.diarize.job import Stage
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.windows import Samples
 from schemas.jobs import DiarizeParams, Lane
@@ -221,6 +224,42 @@ def test_networks_answer_to_the_last_bit_whatever_shares_the_pass(model: Diariza
     vector = model.embedder([windows[9]], [masks])[0]
     second = model.embedder([others[1], windows[9]], [masks[::-1].copy(), masks])[1]
     np.testing.assert_array_equal(vector, second)
+
+
+def test_a_job_parked_half_way_has_the_same_turns_and_the_networks_are_gone_meanwhile(
+    found: Weights, model: DiarizationModel, shelf: Shelf
+):
+    from processor.engines.diarize import pipeline
+
+    networks: list[weakref.ref[Any]] = []
+
+    def load() -> DiarizationModel:
+        loaded = DiarizationModel(pipeline.build(found.path), found)
+        networks.extend(map(weakref.ref, (loaded.segmenter._network, loaded.embedder._embedding.model_)))
+        return loaded
+
+    context = context_of(shelf.recording, {MODEL: load})
+    engine = DiarizeEngine(context)
+    recordings = [mixed(), cut(3, 2)]
+    jobs = [shelf.put(task(), samples) for samples in recordings]
+    for job in jobs:
+        engine.open(job)
+    seen: list[Outcome] = []
+    while any(job.stage is Stage.DECODE for job in engine._jobs.values()):
+        seen += engine.settle()
+    for _ in range(3):
+        while not context.models.resident:  # and with it one pass was made
+            seen += engine.step()
+        engine.park()
+        context.models.close()
+        gc.collect()
+        assert [network() for network in networks] == [None] * len(networks)
+    seen += run(engine, all_ended(engine))
+    assert len(networks) == 2 * 4  # one pass of segmentation, three of embedding
+    results = {end.id: result_of(end) for end in ends(seen)}
+    for job, samples in zip(jobs, recordings, strict=True):
+        assert_same(results[job.id].segments, model.diarize(samples).turns)
+    engine.close()
 
 
 def test_a_pipeline_of_the_shape_of_3_1(found: Weights, tmp_path: Path):

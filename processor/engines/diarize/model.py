@@ -39,6 +39,7 @@ class DiarizationModel:
             speakers=self.segmenter.speakers,
             exclude_overlap=pipeline.embedding_exclude_overlap,
         )
+        pipeline.forget_networks()
 
     def to(self, device: str) -> None:
         self._pipeline.to(torch.device(device))

@@ -44,6 +44,14 @@ class ReplayedDiarization(SpeakerDiarization):
         twin._embedding = SimpleNamespace(dimension=self._embedding.dimension)
         return twin
 
+    def forget_networks(self) -> None:
+        """Empty upstream's caches, which keep every network they were ever asked about: `functools.cache` on methods."""
+        networks = (self.segmentation_inference.model, self.speaker_embedding.model_)
+        for module in (module for network in networks for module in network.modules()):
+            for member in (member for cls in type(module).__mro__ for member in vars(cls).values()):
+                if callable(clear := getattr(member, "cache_clear", None)):
+                    clear()
+
     def check(self) -> None:
         """Raises ModelLoadFailed where its networks are none that can be taken in steps."""
         if not self.segmentation_inference.model.specifications.powerset:
