@@ -113,6 +113,8 @@ def _work(engines: Hub, commands: "queue.SimpleQueue[Command]", voice: "_Voice")
                 case Focus(model):
                     engines.focus(model)
                 case Prefetch(model):
+                    if not engines.knows(model):
+                        voice.say(loading=True)
                     engines.prefetch(model)
                 case Close():
                     engines.close()
