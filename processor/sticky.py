@@ -5,9 +5,10 @@ wait too long:
 
 - It leaves when the oldest waiting or parked job of another model has waited `max_wait`. Counted from when the job came
   or that model was last left, whichever is later: in overload it would else swap after each job. Where several models
-  wait it leaves early enough to be in time for each, going to them in the order of their deadlines, a load and a
-  least stay each. So the swap to a model begins at most `max_wait` and a step after its wait began, provided that
-  `max_wait` is no less than the loads and least stays of all other models together.
+  wait it leaves early enough to be in time for each, going to them in the order of their deadlines, a load and two
+  steps each, or as long as it takes to finish its queue where that is short: whoever is left with a few jobs must be
+  come back to. So the swap to a model begins at most `max_wait` and a step after its wait began, provided that
+  `max_wait` is no less than the loads of all other models and two steps for each.
 - It leaves after `max_run` jobs, as soon as they have ended, and when nothing is left to do here. Jobs of the focus that
   lie in the backlog but have not been received yet are waited for, `linger` seconds at most.
 - Towards the deadline it opens only jobs that end in time at the pace of the visit so far. What is still open at the
@@ -31,7 +32,11 @@ BATCH_SHARE = 4
 """While both lanes wait, one opening in so many goes to the batch lane."""
 
 UNMEASURED_LOAD = 5.0
-"""Seconds that a load is taken to last before any has been measured."""
+"""Seconds that a load is taken to last before it was measured, or as long as the longest that was."""
+
+
+FINISHING_SHARE = 0.25
+"""Of max_wait, so much at most is kept free on the way past several waiting models, to finish short queues there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,14 @@ class _Visit:
     closed: int = 0
     idle: float | None = None
     """Since when nothing of it waits or is open."""
+    pace: float = 0.0
+    """Seconds between two ends of jobs, on average; 0 while none has ended."""
+    paced: int = 0
+    """How many had ended when that was reckoned."""
 
-    def pace(self, now: float) -> float:
-        """Seconds between two ends of jobs; 0 while none has ended."""
-        return (now - self.begun) / self.closed if self.begun is not None and self.closed else 0.0
+    def keep_pace(self, now: float) -> None:
+        if self.begun is not None and self.closed > self.paced:
+            self.pace, self.paced = (now - self.begun) / self.closed, self.closed
 
 
 class Scheduler:
@@ -86,11 +95,11 @@ class Scheduler:
     nothing else is open, and nothing is opened, nor swapped to, beside it: suspects come from a lost engine.
     """
 
-    def __init__(self, capacity: int, *, max_wait: float, max_run: int, linger: float, stay: float = 1.0) -> None:
-        """`stay`: seconds that a visit lasts at least; two steps of the engine, so that each visit gets on."""
+    def __init__(self, capacity: int, *, max_wait: float, max_run: int, linger: float, step: float = 0.5) -> None:
+        """`step`: seconds that a step of the engine takes at most. A visit lasts a step at least, so that it gets on."""
         self._capacity = capacity
         self._batch_capacity = max(1, capacity - 1)
-        self._max_wait, self._max_run, self._linger, self._stay = max_wait, max_run, linger, stay
+        self._max_wait, self._max_run, self._linger, self._step = max_wait, max_run, linger, step
         self._models: dict[str, _Model] = {}
         self._waiting: dict[JobKey, Ticket] = {}
         self._suspects: deque[JobKey] = deque()
@@ -195,6 +204,7 @@ class Scheduler:
         """
         if self._visit.begun is None and (not self._loading or self._visit.closed):
             self._visit.begun = now  # where a load fails, its jobs end although the model never comes
+        self._visit.keep_pace(now)
         if self._suspect_open():
             return None
         if self._suspects:
@@ -234,11 +244,15 @@ class Scheduler:
 
     def _leave_by(self, away: list[_Model], begun: float) -> float:
         """The last moment at which leaving is in time for all who wait, one after the other."""
-        by, ahead = float("inf"), 0.0
+        by, ahead, spare = float("inf"), 0.0, self._max_wait * FINISHING_SHARE
         for model in away:
             by = min(by, model.since + self._max_wait - ahead)
-            ahead += self._load(model) + self._stay
-        return max(by, begun + self._stay)
+            needs = len(model.lanes) * self._visit.pace
+            if needs > spare:
+                needs = 0.0
+            spare -= needs
+            ahead += self._load(model) + max(needs, 2 * self._step)  # a swap waits for the end of a step
+        return max(by, begun + self._step)
 
     def _admits(self, now: float, away: list[_Model]) -> bool:
         """Whether one more job may be opened in this visit although others wait."""
@@ -248,7 +262,7 @@ class Scheduler:
         if visit.opened >= self._max_run:
             return False
         open = sum(len(model.open) for model in self._here())
-        return now + (open + 1) * visit.pace(now) <= self._leave_by(away, visit.begun)
+        return now + (open + 1) * visit.pace <= self._leave_by(away, visit.begun)
 
     def _suspect_open(self) -> bool:
         return any(ticket.alone for model in self._here() for ticket in model.open.values())
@@ -326,5 +340,6 @@ class Scheduler:
         return min(models, key=lambda model: model.lanes[lane].oldest, default=None)
 
     def _load(self, model: _Model) -> float:
-        measured = (other.load for other in self._models.values() if other.load is not None)
-        return model.load if model.load is not None else max(measured, default=UNMEASURED_LOAD)
+        if model.load is not None:
+            return model.load
+        return max(UNMEASURED_LOAD, *(other.load or 0.0 for other in self._models.values()))

@@ -11,7 +11,7 @@ def ticket(
 
 
 def scheduler(capacity: int = 4, max_run: int = 1000, linger: float = 1.0) -> Scheduler:
-    return Scheduler(capacity, max_wait=20.0, max_run=max_run, linger=linger, stay=1.0)
+    return Scheduler(capacity, max_wait=20.0, max_run=max_run, linger=linger, step=0.5)
 
 
 def loaded(of: Scheduler, model: str, now: float, takes: float = 2.0) -> None:
@@ -194,8 +194,8 @@ class TestSwaps:
             of.add(ticket(n, model, since=0.0))
         opened(of, 0)
         assert of.wake_at(0) == 20 - UNMEASURED_LOAD - 1
-        of.swap_takes("a", 3)
-        assert of.wake_at(0) == 20 - 3 - 1
+        of.swap_takes("a", 7)
+        assert of.wake_at(0) == 20 - 7 - 1
 
     def test_towards_the_deadline_it_opens_only_what_ends_in_time(self):
         of = scheduler(4)
