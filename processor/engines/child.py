@@ -103,27 +103,35 @@ def main(connection: Connection, settings: Settings, parent: int) -> None:
 def _work(engines: Hub, commands: "queue.SimpleQueue[Command]", voice: "_Voice") -> None:
     while True:
         while (command := _next(commands, None if engines.open_jobs else REST)) is not None:
-            match command:
-                case Open(task):
-                    if not engines.knows(task.model):
-                        voice.say(loading=True)  # its libraries may have to be imported
-                    engines.open(task)
-                case Cancel(id):
-                    engines.cancel(id)
-                case Focus(model):
-                    engines.focus(model)
-                case Prefetch(model):
-                    if not engines.knows(model):
-                        voice.say(loading=True)
-                    engines.prefetch(model)
-                case Close():
-                    engines.close()
-                    return
+            if isinstance(command, Close):
+                engines.close()
+                return
+            _do(command, engines, voice)
         voice.say()  # before a step that may take as long as a load
         if engines.open_jobs:
             voice.say(engines.step())
         else:
             engines.tend()
+
+
+def _do(command: Open | Cancel | Focus | Prefetch, engines: Hub, voice: "_Voice") -> None:
+    match command:
+        case Open(task):
+            _announce(task.model, engines, voice)
+            engines.open(task)
+        case Cancel(id):
+            engines.cancel(id)
+        case Focus(model):
+            engines.focus(model)
+        case Prefetch(model):
+            _announce(model, engines, voice)
+            engines.prefetch(model)
+
+
+def _announce(model: str, engines: Hub, voice: "_Voice") -> None:
+    """An engine's libraries may have to be imported, which takes as long as a load may."""
+    if not engines.knows(model):
+        voice.say(loading=True)
 
 
 def _next(commands: "queue.SimpleQueue[Command]", wait: float | None) -> Command | None:
