@@ -12,21 +12,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from schemas.events import CANCEL_REQUESTED, DIARIZATION_COMPLETED, Event, event_id
+from schemas.events import CANCEL_REQUESTED, Event, event_id
 from schemas.jobs import CancelRequested, Job, JobState
+from schemas.operations import DIARIZE
 from schemas.topics import Layout, Topic
 from tests.support.brokers import EmbeddedBroker
 from tests.support.worker import accept, job_event, new_job
 from turnstream import bus as buses
 from turnstream.bus.base import Bus, Record
 from turnstream.object_store.filesystem import FilesystemStore
+from turnstream.operations import installed
 from turnstream.records import Records
 from turnstream.run_dir import read_state
 from turnstream.settings import Settings
 
 pytestmark = pytest.mark.stack
 
-LAYOUT = Layout()
+LAYOUT = Layout().including(installed())
 Id = tuple[str, str]
 
 
@@ -168,7 +170,7 @@ async def test_fifty_jobs_and_poison_among_them(stack: Stack):
     assert {stack.ended(id) for id in ids} == {JobState.SUCCEEDED}
     told = await stack.told()
     assert sorted(event.id for event in told) == sorted(event_id(*id) for id in ids)
-    assert {event.type for event in told} == {DIARIZATION_COMPLETED}
+    assert {event.type for event in told} == {DIARIZE.completed}
     letters = await stack.read(Topic.JOBS_DLQ)
     assert [letter.value for letter in letters] == [b"\xff\xfe", None, b"{}"]
     assert {dict(letter.headers)["error"] for letter in letters} == {b"event_invalid"}
