@@ -56,7 +56,7 @@ _TRANSCRIPTION: dict[str, Any] = {
     "timings": {"queue": 0.01, "decode": 0.05, "load": 0.0, "transcription": 0.85, "total": 0.9},
     "warnings": [],
     "audio": _AUDIO,
-    "model": {"name": "small", "source": "hub", "mode": "int8", "device": "cpu", "revision": "536b0662742c"},
+    "model": {"name": "small", "source": "hub", "mode": "float32", "device": "cpu", "revision": "536b0662742c"},
 }
 _TRANSCRIPT: dict[str, Any] = {
     "language": "en",
