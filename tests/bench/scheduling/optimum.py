@@ -153,7 +153,13 @@ def lower_bound(pattern: Pattern, max_wait: int, incumbent: int) -> int:
     First without the rule, then with it, asking for ever longer schedules: that none ends by a time is proven with far
     fewer labels than are looked at when that time is generous. Where LABELS do not do, what is proven by then.
     """
-    proven = _Search(pattern, int(NEVER), incumbent).best() or incumbent
+    used = {arrival.model for arrival in pattern.arrivals}
+    last = pattern.arrivals[-1]
+    proven = max(pattern.work + sum(pattern.loads[model] for model in used), last.at + last.work)
+    try:
+        proven = _Search(pattern, int(NEVER), incumbent).best() or proven
+    except _TooMany:
+        return proven
     allowed = proven
     while proven < incumbent * CLOSE:
         try:

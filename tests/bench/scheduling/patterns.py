@@ -34,6 +34,10 @@ class Pattern:
         return sum(arrival.work for arrival in self.arrivals)
 
 
+def pattern(name: str, arrivals: list[Arrival], loads: Mapping[str, int], step: int) -> Pattern:
+    return Pattern(name, tuple(sorted(arrivals, key=lambda arrival: arrival.at)), loads, step)
+
+
 def poisson(random: Random, count: int, mean: float) -> Iterator[int]:
     """So many times, on average `mean` apart."""
     at = 0.0
@@ -88,7 +92,8 @@ _MAKERS: dict[str, tuple[Callable[[Random], list[Arrival]], Mapping[str, int], i
 
 
 def patterns() -> list[Pattern]:
+    seed = 7
     return [
-        Pattern(name, tuple(sorted(make(Random(7)), key=lambda arrival: arrival.at)), loads, step)
+        pattern(name, make(Random(seed)), loads, step)  # noqa: S311 (repeatable, not secret)
         for name, (make, loads, step) in _MAKERS.items()
     ]

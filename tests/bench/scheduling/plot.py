@@ -8,7 +8,7 @@ from tests.bench.scheduling.simulation import Outcome
 from turnstream.timeline import colour, tick_label, tick_step
 
 # Lengths are in pixels.
-WIDTH, LEFT, RIGHT, TOP, ROW = 1000, 120, 110, 70, 20
+WIDTH, LEFT, RIGHT, TOP, ROW = 1000, 120, 130, 70, 20
 PLOT = WIDTH - LEFT - RIGHT
 SPAN = 1.35
 """The axis ends at so many times the best; what takes longer runs out of the picture."""

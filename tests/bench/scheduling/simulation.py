@@ -214,7 +214,7 @@ class Worker:
 
 def sticky(max_wait: int, max_run: int, linger: int) -> Callable[[Pattern], Outcome]:
     def serve(pattern: Pattern) -> Outcome:
-        rules = {"max_wait": max_wait / 1000, "linger": linger / 1000, "stay": 2 * pattern.step / 1000}
+        rules = {"max_wait": max_wait / 1000, "linger": linger / 1000, "step": pattern.step / 1000}
         return Worker(pattern, Scheduler(CAPACITY, max_run=max_run, **rules)).serve()
 
     return serve
