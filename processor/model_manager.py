@@ -92,6 +92,9 @@ class ModelManager:
         if guess or source.size == 0:
             self._sizes[source.name] = guess
 
+    def registered(self, name: str) -> bool:
+        return name in self._sources
+
     def get(self, name: str) -> Any | None:
         """The model, or None while it is being loaded; others may be unloaded to make room for it.
 

@@ -127,7 +127,7 @@ class Hub:
     def changes(self) -> ModelsChanged | None:
         """What is to be told of models; None if nothing changed since this was last asked."""
         loads, unloads = self._models.events()
-        now = ModelsChanged(self._models.resident, self._models.fitting, tuple(loads), tuple(unloads))
+        now = ModelsChanged(self._there, self._models.fitting, tuple(loads), tuple(unloads))
         same = (set(now.resident), now.fitting) == (set(self._told.resident), self._told.fitting)
         self._told = now
         return None if same and not loads and not unloads else now
@@ -137,7 +137,7 @@ class Hub:
     def _next(self) -> str | None:
         """Whose turn it is. What has to be loaded first costs no pass; interactive jobs come before others; among
         equals the engines take turns, the one with the oldest job first."""
-        resident, candidates = self._models.resident, []
+        resident, candidates = self._there, []
         for name in self._going():
             urgency = self._engines[name].urgency
             if name not in resident:
@@ -155,10 +155,15 @@ class Hub:
         if self._own_focus not in wanted:
             self._own_focus = next(iter(wanted), None)
         focus = self._focus or self._own_focus
-        going = [name for name in wanted if name == focus or self._models.fits(name)]
+        going = [name for name in wanted if name == focus or name in self._there or self._models.fits(name)]
         return sorted(going, key=lambda name: name != focus)
 
     # Engines
+
+    @property
+    def _there(self) -> tuple[str, ...]:
+        """Models that engines can go on with: those that are resident, and of engines that have registered none."""
+        return *(name for name in self._engines if not self._models.registered(name)), *self._models.resident
 
     def _engine(self, model: str) -> Engine:
         """Raises a TurnstreamError where it cannot be made."""

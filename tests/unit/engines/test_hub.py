@@ -172,6 +172,34 @@ def test_an_engine_that_cannot_be_made_fails_its_jobs_alone():
     assert isinstance(found[good.id], Finished)
 
 
+class Plain(ScriptedEngine):
+    """An engine that needs no model."""
+
+    def __init__(self) -> None:
+        self._jobs, self._loading = {}, False
+
+    def step(self) -> list[Outcome]:
+        ended: list[Outcome] = [Finished(id, {}) for id in self._jobs]
+        self._jobs.clear()
+        return ended
+
+
+def test_an_engine_without_a_model_goes_on_whatever_has_the_focus():
+    def make(model: str, context: EngineContext) -> Engine:
+        return Plain() if model == "speak" else engine_of(model, context)
+
+    hub = Hub(Settings(engine="scripted"), make, RoomyMemory(0))
+    hub.focus("diarize")
+    hub.open(task("diarize", LONG))
+    run(hub, lambda _: hub._models.resident == ("diarize",))
+    plain = task("speak")
+    hub.open(plain)
+    assert [end.id for end in ends(run(hub, lambda seen: bool(ends(seen))))] == [plain.id]
+    changes = hub.changes()
+    assert changes is not None
+    assert changes.resident == ("speak", "diarize")
+
+
 def test_an_operation_without_an_engine_is_unknown():
     hub = Hub(Settings(engine="scripted"), memory=RoomyMemory())
     hub.open(task("transcript"))  # its stages have engines
