@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from processor.engines.base import JobTask
 from processor.metrics import Queues
 from processor.receipts import Receipt
-from processor.sticky import JobKey, Ticket
+from processor.scheduler import JobKey, Ticket
 from schemas.base import Value
 from schemas.errors import EventInvalid, UnknownOperation
 from schemas.events import JOB_REQUESTED, Event

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from processor.delivery import SOURCE
 from processor.held import Held
-from processor.sticky import JobKey
+from processor.scheduler import JobKey
 from schemas.errors import InfrastructureError, TurnstreamError
 from schemas.events import CANCEL_REQUESTED, JOB_PROGRESSED, Event, event_id
 from schemas.jobs import CancelRequested, JobProgressed, Progress

@@ -20,10 +20,10 @@ from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, 
 from processor.held import Held, Stage, queues, read
 from processor.metrics import Metrics
 from processor.receipts import Ack, Flow, Receipt, Receipts
+from processor.scheduler import JobKey, Scheduler
 from processor.signals import cancels, progress_due, tell_progress
 from processor.standing import Standing, count, keep_stage, look
 from processor.status import Status, WorkerState
-from processor.sticky import JobKey, Scheduler
 from processor.tasks import Tasks
 from schemas.errors import AttemptsExhausted, EngineCrashed, ErrorInfo, EventInvalid, TurnstreamError
 from schemas.operations import DIARIZE
@@ -312,11 +312,12 @@ class Worker:
 
     def _lost(self, lost: EngineLost) -> None:
         logger.warning("the engine was lost with %d open jobs: %s", len(lost.ids), lost.error.detail)
+        suspects = [held for held in self._at(Stage.OPEN) if held.id in lost.ids]
+        for held in suspects:
+            self._scheduler.close(held.id)
         self._scheduler.lost()
         self.metrics.engine_lost()
-        for held in [self._held[id] for id in lost.ids if id in self._held]:
-            if held.stage is not Stage.OPEN:
-                continue
+        for held in suspects:
             if held.attempts >= self._settings.max_attempts:
                 self._tasks.spawn(self._deliver(held, lost.error))
             else:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from processor.sticky import Scheduler, Swap, Ticket
+from processor.scheduler import Scheduler, Swap, Ticket
 from tests.bench.scheduling.patterns import Arrival, Pattern
 
 POLL = 100

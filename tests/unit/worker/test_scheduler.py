@@ -1,6 +1,6 @@
 import pytest
 
-from processor.sticky import BATCH_SHARE, UNMEASURED_LOAD, Scheduler, Swap, Ticket
+from processor.scheduler import BATCH_SHARE, UNMEASURED_LOAD, Scheduler, Swap, Ticket
 from schemas.jobs import Lane
 
 

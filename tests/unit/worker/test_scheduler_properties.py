@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from processor.sticky import Scheduler, Swap, Ticket
+from processor.scheduler import Scheduler, Swap, Ticket
 from schemas.jobs import Lane
 from tests.bench.scheduling.patterns import Arrival, Pattern, pattern
 from tests.bench.scheduling.simulation import POLL, sticky
