@@ -48,7 +48,7 @@ async def test_acknowledgements_keep_the_order_of_the_partition(stack: LoneWorke
 async def test_no_more_jobs_are_open_than_the_batch_size_and_the_rest_follow(stack: LoneWorker):
     ids = [stack.submit() for _ in range(7)]
     for n in range(7):
-        await stack.until(lambda n=n: len(stack.engine.opened) > n)
+        await stack.until(lambda n=n: len(stack.engine.open_ids) == min(2, 7 - n))
         stack.engine.finish(stack.engine.open_ids[0])
     await stack.until(lambda: len(stack.acked) == 7)
     assert stack.engine.most_open == 2
