@@ -90,10 +90,10 @@ class Settings(BaseSettings):
         description="seconds a job of another model than the warm one waits at most before the worker turns to it",
     )
     max_run: int = Field(
-        default=256, ge=1, description="jobs after which the worker turns to another model, if jobs wait for one"
+        default=500, ge=1, description="jobs after which the worker turns to another model, if jobs wait for one"
     )
     linger: float = Field(
-        default=0.5,
+        default=1,
         ge=0,
         description="seconds the worker stays with a model whose jobs still lie in the broker, although none has arrived",
     )

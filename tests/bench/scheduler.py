@@ -18,8 +18,10 @@ from tests.bench.scheduling.optimum import lower_bound
 from tests.bench.scheduling.patterns import Pattern, patterns
 from tests.bench.scheduling.plot import to_svg
 from tests.bench.scheduling.simulation import CAPACITY, Outcome, arrival_order, micro_batches, sticky
+from turnstream.settings import Settings
 
-MAX_WAIT, MAX_RUN, LINGER = 20_000, 500, 1_000
+DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
+MAX_WAIT, MAX_RUN, LINGER = 1000 * DEFAULTS["max_wait"], DEFAULTS["max_run"], 1000 * DEFAULTS["linger"]
 OURS = "ours"
 SCHEDULES = {
     "arrival order": arrival_order,
