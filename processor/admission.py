@@ -6,7 +6,8 @@ from collections.abc import Callable, Container, Coroutine
 from typing import Any, Protocol
 
 from processor.engines.base import ModelsChanged
-from processor.scheduler import JobKey, Scheduler, Ticket
+from processor.scheduler import Scheduler, Ticket
+from schemas.jobs import JobKey
 
 SHORTEST_NAP = 0.01
 """Seconds until the scheduler is asked again at the earliest when it is a moment that it waits for."""

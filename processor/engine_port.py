@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome
-
-JobKey = tuple[str, str]
+from schemas.jobs import JobKey
 
 
 class EnginePort(Protocol):

@@ -13,11 +13,11 @@ from contextlib import suppress
 from processor.engines import child
 from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome, Progressed
 from schemas.errors import EngineCrashed, EngineHung, TurnstreamError
+from schemas.jobs import JobKey
 from turnstream.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Id = tuple[str, str]
 Event = Outcome | EngineLost | ModelsChanged
 
 WATCH = 0.1
@@ -36,7 +36,7 @@ class EngineProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._open: dict[Id, JobTask] = {}
+        self._open: dict[JobKey, JobTask] = {}
         self._out: asyncio.Queue[Event] = asyncio.Queue()
         self._focus: str | None = None
         self._child: _Child | None = None
@@ -59,7 +59,7 @@ class EngineProcess:
         self._open[task.id] = task
         self._send(child.Open(task))
 
-    async def cancel(self, id: Id) -> None:
+    async def cancel(self, id: JobKey) -> None:
         """Drop an open job: no outcome of it comes any more. An unknown id is no error."""
         if self._open.pop(id, None) is not None:
             self._send(child.Cancel(id))

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from processor.engines.base import JobTask
 from processor.metrics import Queues
 from processor.receipts import Receipt
-from processor.scheduler import JobKey, Ticket
+from processor.scheduler import Ticket
 from schemas.base import Value
 from schemas.errors import EventInvalid, UnknownOperation
 from schemas.events import JOB_REQUESTED, Event
-from schemas.jobs import Job, JobId, JobRequested, Lane, RunName
+from schemas.jobs import Job, JobId, JobKey, JobRequested, Lane, RunName
 from schemas.operation import Operation
 from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
@@ -52,9 +52,9 @@ class Held:
     ready_at: float = 0.0
     """Seconds since 1970: when the present stage could have begun."""
     attempts: int = 0
-    """Of the present stage."""
+    """Of the present stage, this try included."""
     lent: bool = False
-    """Its present try was given back, because its partition is about to move."""
+    """The present try does not count in the store, because its partition is about to move."""
     opened_at: float = 0.0
     """Seconds since 1970."""
     progressed_at: float = float("-inf")

@@ -4,10 +4,7 @@ import heapq
 from dataclasses import dataclass
 from itertools import count
 
-from schemas.jobs import Lane
-
-JobKey = tuple[str, str]
-"""(job id, run)"""
+from schemas.jobs import JobKey, Lane
 
 UNKNOWN_COST = 60.0
 """What a job of unknown cost counts for among its lane's owners. Where no cost is known, owners go by turns."""

@@ -23,10 +23,10 @@ from collections import deque
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from processor.lanes import JobKey, Lanes, Ticket
-from schemas.jobs import Lane
+from processor.lanes import Lanes, Ticket
+from schemas.jobs import JobKey, Lane
 
-__all__ = ["BATCH_SHARE", "JobKey", "Scheduler", "Swap", "Ticket"]
+__all__ = ["BATCH_SHARE", "Scheduler", "Swap", "Ticket"]
 
 BATCH_SHARE = 4
 """While both lanes wait, one opening in so many goes to the batch lane."""

@@ -7,10 +7,9 @@ from contextlib import aclosing
 
 from processor.delivery import SOURCE
 from processor.held import Held
-from processor.scheduler import JobKey
 from schemas.errors import InfrastructureError, TurnstreamError
 from schemas.events import CANCEL_REQUESTED, JOB_PROGRESSED, Event, event_id
-from schemas.jobs import CancelRequested, JobProgressed, Progress
+from schemas.jobs import CancelRequested, JobKey, JobProgressed, Progress
 from schemas.topics import Topic
 from turnstream.bus.base import Bus
 

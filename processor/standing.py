@@ -23,9 +23,14 @@ async def look(records: Records, held: Held) -> Standing | int:
 
 async def count(records: Records, held: Held, attempts: int) -> None:
     """Keep how often the present stage was opened."""
-    held.attempts = attempts
-    put = records.put_attempts
-    await persistently(f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, attempts))
+    held.attempts, held.lent = attempts, False
+    await _put_attempts(records, held, attempts)
+
+
+async def lend(records: Records, held: Held) -> None:
+    """Have the present try not count until `count` is called again; whoever else opens the run may count meanwhile."""
+    held.lent = True
+    await _put_attempts(records, held, held.attempts - 1)
 
 
 async def keep_stage(records: Records, held: Held, stage: str) -> None:
@@ -34,6 +39,11 @@ async def keep_stage(records: Records, held: Held, stage: str) -> None:
     what = f"store what {stage} found in {held.job.id}"
     await persistently(what, lambda: asyncio.to_thread(put, *held.id, stage, found))
     await count(records, held, 0)
+
+
+async def _put_attempts(records: Records, held: Held, attempts: int) -> None:
+    put = records.put_attempts
+    await persistently(f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, attempts))
 
 
 def _look(records: Records, held: Held) -> Standing | int:

@@ -20,12 +20,13 @@ from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, 
 from processor.held import Held, Stage, queues, read
 from processor.metrics import Metrics
 from processor.receipts import Ack, Flow, Receipt, Receipts
-from processor.scheduler import JobKey, Scheduler
+from processor.scheduler import Scheduler
 from processor.signals import cancels, progress_due, tell_progress
-from processor.standing import Standing, count, keep_stage, look
+from processor.standing import Standing, count, keep_stage, lend, look
 from processor.status import Status, WorkerState
 from processor.tasks import Tasks
 from schemas.errors import AttemptsExhausted, EngineCrashed, ErrorInfo, EventInvalid, TurnstreamError
+from schemas.jobs import JobKey
 from schemas.operations import DIARIZE
 from schemas.topics import Layout
 from turnstream.bus.base import Bus, Record
@@ -151,10 +152,7 @@ class Worker:
         """Before partitions move: give back the tries of what is still open, as whoever gets it next may look at once and
         would take it for the ruin of its last worker. What stays ours counts again.
         """
-        held_open = self._at(Stage.OPEN)
-        for held in held_open:
-            held.lent = True
-        await self._within_limit([count(self._records, held, held.attempts - 1) for held in held_open])
+        await self._within_limit([lend(self._records, held) for held in self._at(Stage.OPEN)])
 
     @staticmethod
     async def _within_limit(work: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -257,28 +255,30 @@ class Worker:
                 self._lost(EngineLost((held.id,), EngineCrashed(f"The engine did not take the job: {error}").info))
 
     def _wait_alone(self, held: Held) -> None:
+        held.alone = True
+        self._wait_again(held)
+
+    def _wait_again(self, held: Held) -> None:
         self._scheduler.close(held.id)
-        if self._taking:
-            held.alone = True
+        if self._taking and held.receipts:
             self._wait(held)
         else:
-            self._release(held)  # it comes again
+            self._release(held)  # it comes again, here or elsewhere, and the stages that are done are kept
 
     async def _hand_back(self, held: Held) -> None:
-        """Give up an open job in good order: not acknowledged, so it comes again; and this try does not count."""
+        """Give up an open job in good order: not acknowledged, so it comes again, maybe has already; this try does not count."""
         was_open, held.stage = held.stage is Stage.OPEN, Stage.OPENING
         if was_open:
             await self._engine.cancel(held.id)
         if not held.lent:
             await count(self._records, held, held.attempts - 1)
-        self._release(held)
         logger.info("%s was handed back", held.id)
+        self._wait_again(held)
 
     async def _take_back(self, held: Held) -> None:
-        """A job whose try was given back for a rebalance stays ours."""
+        """A try that was given back for a rebalance counts again."""
         if held.lent:
-            held.lent = False
-            await count(self._records, held, held.attempts + 1)
+            await count(self._records, held, held.attempts)
 
     # Outcomes
 
@@ -318,6 +318,7 @@ class Worker:
         self._scheduler.lost()
         self.metrics.engine_lost()
         for held in suspects:
+            self._tasks.spawn(self._take_back(held))  # this try does count
             if held.attempts >= self._settings.max_attempts:
                 self._tasks.spawn(self._deliver(held, lost.error))
             else:
@@ -333,14 +334,11 @@ class Worker:
         await self._next_stage(held)
 
     async def _next_stage(self, held: Held) -> None:
-        self._scheduler.close(held.id)
         if held.cancelled:
             await self._deliver(held, CANCELLED)
-        elif self._taking and held.receipts:
-            held.ready_at, held.alone = time.time(), False
-            self._wait(held)
         else:
-            self._release(held)  # it comes again, and its stages are kept
+            held.ready_at, held.alone = time.time(), False
+            self._wait_again(held)
 
     async def _finish(self, held: Held) -> None:
         await self._deliver(held, await asyncio.to_thread(stages.result, held))

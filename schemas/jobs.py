@@ -16,9 +16,13 @@ JobId = Annotated[
 RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """The name of one computation of a job; the first is LIVE_RUN, a replay brings its own."""
 
-OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+OPERATION_NAME = r"^[a-z][a-z0-9-]{0,30}$"
+OperationName = Annotated[str, StringConstraints(pattern=OPERATION_NAME)]
 Params = dict[str, JsonValue]
 """The parameters of a job, as the operation's own model writes them."""
+
+JobKey = tuple[str, str]
+"""(job id, run): what is computed, told, cancelled and kept apart by."""
 
 LIVE_RUN = "live"
 DEFAULT_OPERATION = "diarize"

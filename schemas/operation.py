@@ -11,8 +11,7 @@ from typing import Any
 
 from schemas.base import Form, Value
 from schemas.formats import Format
-
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+from schemas.jobs import OPERATION_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ class Operation:
     """Whether it works on a recording; otherwise on its parameters alone."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(OPERATION_NAME, self.name):
             raise ValueError(f"{self.name!r} is no name for an operation: lower-case letters, digits and hyphens")
         if bool(self.engine) == bool(self.stages) or bool(self.stages) != bool(self.combine):
             raise ValueError(f"operation {self.name} needs an engine, or stages and how they are combined")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from processor.model_manager import Loaded, ModelManager, Unloaded
 from schemas.errors import ErrorInfo
-from schemas.jobs import Job, Progress
+from schemas.jobs import Job, JobKey, Progress
 from turnstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ class JobTask:
     """Those of that operation, as JSON values."""
 
     @property
-    def id(self) -> tuple[str, str]:
+    def id(self) -> JobKey:
         return self.job.id, self.run
 
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    id: tuple[str, str]
+    id: JobKey
     progress: Progress
 
 
@@ -47,13 +47,13 @@ class Progressed:
 class Finished:
     """`result` holds the fields of the operation's result model but `job_id`, `run` and `timings.queue`."""
 
-    id: tuple[str, str]
+    id: JobKey
     result: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    id: tuple[str, str]
+    id: JobKey
     error: ErrorInfo
 
 
@@ -64,7 +64,7 @@ Outcome = Progressed | Finished | Failed
 class EngineLost:
     """The engine process died or hung and was replaced: these jobs were open, and one of them may be the cause."""
 
-    ids: tuple[tuple[str, str], ...]
+    ids: tuple[JobKey, ...]
     error: ErrorInfo
 
 
@@ -119,7 +119,7 @@ class Engine(ABC):
         """Of the most urgent job that a pass would advance; None where all wait for what goes on aside."""
 
     @abstractmethod
-    def cancel(self, id: tuple[str, str]) -> None:
+    def cancel(self, id: JobKey) -> None:
         """Drop an open job; it has no further outcome. An unknown id is no error."""
 
     @abstractmethod

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from processor.engines import hub
 from processor.engines.base import JobTask, ModelsChanged, Outcome
 from processor.engines.hub import Hub
+from schemas.jobs import JobKey
 from turnstream import logs, weights
 from turnstream.settings import Settings
 
@@ -37,7 +38,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    id: tuple[str, str]
+    id: JobKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 from processor.engines.aside import Aside
 from processor.engines.base import JobTask, Urgency
+from schemas.jobs import JobKey
 
-Id = tuple[str, str]
 Decoded = TypeVar("Decoded")
 
 
@@ -42,7 +42,7 @@ class Decoders(Generic[Decoded]):
         `changed` is set when one is over; `release` gets what nobody took."""
         self._decode, self._release = decode, release
         self._threads: Aside[Decoded] = Aside("decode", changed)
-        self._decodings: dict[Id, Decoding[Decoded]] = {}
+        self._decodings: dict[JobKey, Decoding[Decoded]] = {}
 
     def add(self, task: JobTask, urgency: Urgency) -> None:
         self.drop(task.id)
@@ -57,7 +57,7 @@ class Decoders(Generic[Decoded]):
             del self._decodings[decoding.task.id]
         return ended
 
-    def drop(self, id: Id) -> None:
+    def drop(self, id: JobKey) -> None:
         """Forget a recording, also one that is being decoded."""
         decoding = self._decodings.pop(id, None)
         if decoding is not None:

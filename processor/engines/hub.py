@@ -9,12 +9,12 @@ from processor.engines.memory import DeviceMemory, Memory
 from processor.engines.recordings import Recordings
 from processor.model_manager import ModelManager
 from schemas.errors import ModelLoadFailed, TurnstreamError, UnknownOperation
+from schemas.jobs import JobKey
 from turnstream import operations
 from turnstream.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Id = tuple[str, str]
 MakeEngine = Callable[[str, EngineContext], Engine]
 
 WAIT = 0.05
@@ -39,7 +39,7 @@ class Hub:
         self._context = EngineContext(settings, self._models, Recordings(settings).waveform, self._changed)
         self._make = make or engine_of
         self._engines: dict[str, Engine] = {}
-        self._open: dict[Id, str] = {}
+        self._open: dict[JobKey, str] = {}
         """Open jobs and their models, the oldest first. Of those without an engine, the failure is still to be told."""
         self._failures: list[Failed] = []
         self._focus: str | None = None
@@ -81,7 +81,7 @@ class Hub:
                 self._open.pop(outcome.id, None)
         return outcomes
 
-    def cancel(self, id: Id) -> None:
+    def cancel(self, id: JobKey) -> None:
         name = self._open.pop(id, None)
         if name in self._engines:
             self._engines[name].cancel(id)

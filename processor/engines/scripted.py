@@ -26,11 +26,9 @@ from typing import Any, NoReturn
 from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, Outcome, Progressed, Urgency
 from processor.model_manager import ModelSource
 from schemas.errors import EngineFailed, EngineOutOfMemory, TurnstreamError
-from schemas.jobs import Lane, Progress
+from schemas.jobs import JobKey, Lane, Progress
 from schemas.operation import Operation
 from turnstream.settings import Settings
-
-Id = tuple[str, str]
 
 TICK = 0.02
 """Seconds a step takes while no job is due."""
@@ -76,7 +74,7 @@ class ScriptedEngine(Engine):
     def __init__(self, operation: Operation, context: EngineContext) -> None:
         self._operation = operation
         self._models = context.models
-        self._jobs: dict[Id, _OpenJob] = {}
+        self._jobs: dict[JobKey, _OpenJob] = {}
         self._loading = False
         settings = context.settings
         self._log = settings.scripted_log
@@ -104,7 +102,7 @@ class ScriptedEngine(Engine):
             time.sleep(TICK)  # the pass
         return outcomes
 
-    def cancel(self, id: Id) -> None:
+    def cancel(self, id: JobKey) -> None:
         self._jobs.pop(id, None)
 
     def park(self) -> None:

@@ -19,8 +19,7 @@ from processor.engines.diarize.job import OpenJob, Slot, Stage
 from processor.engines.diarize.model import DiarizationModel
 from processor.model_manager import out_of_memory
 from schemas.errors import EngineFailed, TurnstreamError
-
-Id = tuple[str, str]
+from schemas.jobs import JobKey
 
 MODEL = "diarize"
 TELL = 1.0
@@ -40,7 +39,7 @@ class DiarizeEngine(Engine):
         self._models = context.models
         self._decoders = Decoders(self._decode, context.changed, Waveform.close)
         self._clusterers: Aside[Turns] = Aside("cluster", context.changed)
-        self._jobs: dict[Id, OpenJob] = {}
+        self._jobs: dict[JobKey, OpenJob] = {}
         self._outcomes: list[Outcome] = []
         self._parked_at: float | None = None
 
@@ -69,7 +68,7 @@ class DiarizeEngine(Engine):
             self._run_pass(model)
         return self._told()
 
-    def cancel(self, id: Id) -> None:
+    def cancel(self, id: JobKey) -> None:
         self._drop(id)
 
     def park(self) -> None:
@@ -192,7 +191,7 @@ class DiarizeEngine(Engine):
             self._outcomes.append(Failed(job.task.id, failures.info(error)))
             self._drop(job.task.id)
 
-    def _drop(self, id: Id) -> None:
+    def _drop(self, id: JobKey) -> None:
         self._decoders.drop(id)
         job = self._jobs.pop(id, None)
         if job is not None:

@@ -16,9 +16,7 @@ from processor.engines.transcribe.model import TranscriptionModel
 from processor.engines.transcribe.passages import Passage
 from processor.engines.transcribe.stretches import stretches
 from schemas.errors import EngineFailed, TurnstreamError
-from schemas.jobs import TranscribeParams
-
-Id = tuple[str, str]
+from schemas.jobs import JobKey, TranscribeParams
 
 MODEL = "transcribe"
 TELL = 1.0
@@ -46,7 +44,7 @@ class TranscribeEngine(Engine):
         self._decoders = Decoders(self._decode, context.changed, lambda recording: recording.waveform.close())
         self._networks = ThreadPoolExecutor(1, "transcribe")
         self._pass: _Pass | None = None
-        self._jobs: dict[Id, OpenJob] = {}
+        self._jobs: dict[JobKey, OpenJob] = {}
         self._outcomes: list[Outcome] = []
 
     # The port
@@ -86,7 +84,7 @@ class TranscribeEngine(Engine):
     def urgency(self) -> Urgency | None:
         return min((job.urgency for job in self._waiting()), default=None) if self._pass is None else None
 
-    def cancel(self, id: Id) -> None:
+    def cancel(self, id: JobKey) -> None:
         self._decoders.drop(id)
         job = self._jobs.pop(id, None)
         if job is not None:
