@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from processor.engines.base import Failed
-from schemas.errors import AudioUnreadable
+from schemas.errors import AudioUnreadable, EngineCrashed
 from schemas.jobs import Lane
 from tests.support.lone_worker import LoneWorker
 from tests.support.worker import accept, finished, job_event, new_job
@@ -65,6 +65,65 @@ async def test_while_partitions_move_the_tries_of_open_jobs_do_not_count(stack: 
     await stack.until(lambda: stack.engine.cancelled == [(moves.id, "live")])
     await stack.until(lambda: stack.records.attempts(stays.id, "live") == 1)
     assert stack.records.attempts(moves.id, "live") == 0
+
+
+async def test_a_job_whose_partition_comes_back_while_it_is_handed_back_is_opened_again(stack: LoneWorker):
+    job = accept(stack.records, new_job())
+    stack.receive(job_event(job), 0)
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.store.break_down()  # holds it where its try is given back
+    stack.worker.revoked()
+    stack.worker.assigned({5})
+    await stack.quiet()
+    stack.worker.revoked()
+    stack.worker.assigned({0})
+    stack.receive(job_event(job), 0)
+    stack.store.mend()
+    await stack.until(lambda: len(stack.engine.opened) == 2)
+    assert stack.records.attempts(job.id, "live") == 1
+    stack.engine.finish((job.id, "live"))
+    await stack.until(lambda: stack.acked == [0])
+
+
+async def test_two_rebalances_in_a_row_give_back_one_try(stack: LoneWorker):
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
+    for _ in range(2):
+        stack.worker.revoked()
+        await stack.worker.lend()
+        assert stack.records.attempts(*id) == 0
+    stack.worker.assigned({0})
+    await stack.until(lambda: stack.records.attempts(*id) == 1)
+
+
+async def test_a_job_that_kills_the_engine_while_partitions_move_has_had_its_try(stack: LoneWorker):
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.worker.revoked()
+    await stack.worker.lend()
+    stack.engine.die(EngineCrashed("bang").info)
+    await stack.until(lambda: stack.records.attempts(*id) == 1)
+
+
+async def test_a_stage_that_ends_while_partitions_move_leaves_the_next_one_a_try_of_its_own(stack: LoneWorker):
+    job = accept(stack.records, new_job(operation="transcript"))
+    id = job.id, "live"
+    stack.receive(job_event(job), 0)
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.worker.revoked()
+    await stack.worker.lend()
+    stack.store.break_down()  # holds it where the stage is kept
+    stack.engine.finish(id)
+    await stack.quiet()
+    stack.worker.assigned({0})
+    stack.receive(job_event(job), 0)
+    stack.store.mend()
+    await stack.until(lambda: len(stack.engine.opened) == 2)
+    assert [task.model for task in stack.engine.tasks] == ["diarize", "transcribe"]
+    assert stack.records.attempts(*id) == 1
+    stack.worker.revoked()
+    stack.worker.assigned({5})
+    await stack.until(lambda: stack.records.attempts(*id) == 0)
 
 
 async def test_a_job_on_its_way_into_the_engine_is_handed_back_when_its_partition_moved(stack: LoneWorker):
