@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Container, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
+from processor.engine_port import EnginePort
 from processor.engines.base import ModelsChanged
 from processor.scheduler import Scheduler, Ticket
 from schemas.jobs import JobKey
@@ -13,20 +14,13 @@ SHORTEST_NAP = 0.01
 """Seconds until the scheduler is asked again at the earliest when it is a moment that it waits for."""
 
 
-class Focusable(Protocol):
-    """What is asked of the engine process here."""
-
-    async def focus(self, model: str) -> None: ...
-    async def prefetch(self, model: str) -> None: ...
-
-
 class Admission:
     """Belongs to one event loop. Nothing is opened while `open_for_jobs` is false; what is open stays open."""
 
     def __init__(
         self,
         scheduler: Scheduler,
-        engine: Focusable,
+        engine: EnginePort,
         *,
         backlog: Container[str],
         opened: Callable[[JobKey], None],

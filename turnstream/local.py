@@ -8,13 +8,11 @@ where all of it is.
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 from schemas.errors import (
     BrokerUnavailable,
@@ -28,6 +26,7 @@ from turnstream.bus.embedded import broker_command
 from turnstream.child import Child, Say, described
 from turnstream.client import Client
 from turnstream.lifeline import Lifeline
+from turnstream.memory import resident
 from turnstream.operations import installed, result_topics
 from turnstream.ports import claim_port, free_port
 from turnstream.records import Records
@@ -284,14 +283,3 @@ def _idle(records: Records) -> bool:
         return next(records.pending(), None) is None
     except StoreUnavailable:
         return False
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory a process holds; 0 where it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except FileNotFoundError:  # it is gone, or this is macOS
-        shown = subprocess.run(
-            ["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
-        )
-        return int(shown.stdout.strip() or 0) * 1024

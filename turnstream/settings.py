@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     )
     model_memory_budget: ByteSize | None = Field(
         default=None,
-        description="bytes all loaded models may take, such as 6GiB; by default what the device has, less a margin",
+        description="bytes all loaded models of a worker may take, such as 6GiB; by default what the device has, less a "
+        "margin, and without a GPU its part of that where there are several WORKERS",
     )
     model_idle_seconds: float = Field(
         default=900, ge=0, description="seconds after which a model nobody asks for is unloaded; 0: never"

@@ -1,10 +1,11 @@
-"""How several workers share one machine: each has a name, a port for its metrics, and a GPU or its part of the cores."""
+"""How several workers share one machine: each has a name, a port for its metrics, and a GPU or its part of cores and memory."""
 
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from turnstream.settings import Settings
 
@@ -29,13 +30,13 @@ def shares(settings: Settings, environment: Mapping[str, str], gpus: Sequence[st
     found: list[Share] = []
     for number in range(count):
         name = f"worker-{number + 1}"
-        env = {"WORKER_NAME": name}
+        env = {"WORKER_NAME": name, "WORKERS": str(count)}
         if settings.metrics_port:
             env["METRICS_PORT"] = str(settings.metrics_port + number)
         if gpus:
             env["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
         elif "OMP_NUM_THREADS" not in environment:  # also what CTranslate2 and numpy go by
-            env["OMP_NUM_THREADS"] = str(max(1, cores() // count))
+            env["OMP_NUM_THREADS"] = str(max(1, cores(environment) // count))
         found.append(Share(name, env))
     return found
 
@@ -46,10 +47,8 @@ def gpus(settings: Settings, environment: Mapping[str, str]) -> list[str]:
         return []
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        named = [each.strip() for each in visible.split(",")]
-        return named[
-            : next((at for at, each in enumerate(named) if each in {"", "-1"}), len(named))
-        ]  # as CUDA reads it
+        named = (each.strip() for each in visible.split(","))
+        return list(takewhile(lambda each: each not in {"", "-1"}, named))  # as CUDA reads it
     try:
         listed = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=LISTING_LIMIT
@@ -69,6 +68,9 @@ def parse(listed: str) -> list[str]:
     return found
 
 
-def cores() -> int:
-    """That this process may use."""
+def cores(environment: Mapping[str, str]) -> int:
+    """Those this process may run on, which a container may limit, or what OMP_NUM_THREADS leaves it of them."""
+    told = environment.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

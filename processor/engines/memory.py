@@ -1,12 +1,12 @@
 """How much memory models may take, and how much is taken: the GPU's where the networks run on one, else the machine's."""
 
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any, Protocol
 
 from processor.engines import allocator
+from turnstream.memory import resident
 from turnstream.settings import Settings
 
 GiB = 1 << 30
@@ -48,13 +48,13 @@ class DeviceMemory:
             return self._settings.model_memory_budget
         if (cuda := self._cuda) is not None:
             return max(0, cuda.mem_get_info()[1] - WORK)
-        return max(0, available() - self._settings.waveform_memory - WORK)
+        return max(0, available() // self._settings.workers - self._settings.waveform_memory - WORK)
 
     def used(self) -> int:
         if (cuda := self._cuda) is not None:
             free, total = cuda.mem_get_info()
             return total - free
-        return resident()
+        return resident(os.getpid())
 
     def give_back(self) -> None:
         allocator.give_back()
@@ -65,14 +65,6 @@ class DeviceMemory:
     def _cuda(self) -> Any:
         cuda = sys.modules.get("torch.cuda") if self._settings.device in {"auto", "cuda"} else None
         return cuda if cuda is not None and cuda.is_available() else None
-
-
-def resident() -> int:
-    """Bytes of this process in physical memory."""
-    try:
-        return int((_PROC / "self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:  # where there is no /proc, the highest it ever was; in bytes on macOS
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def available(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int:

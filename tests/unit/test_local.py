@@ -20,7 +20,8 @@ from tests.support.waiting import until
 from turnstream import local, object_store, ports, run_dir
 from turnstream.child import Child, described
 from turnstream.lifeline import Lifeline
-from turnstream.local import Stack, resident
+from turnstream.local import Stack
+from turnstream.memory import resident
 from turnstream.records import Mark, MarkState, Records
 from turnstream.settings import Settings
 

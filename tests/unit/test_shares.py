@@ -47,8 +47,9 @@ def test_each_worker_has_a_gpu_and_takes_turns_where_there_are_fewer():
 
 
 def test_without_a_gpu_the_cores_are_divided(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shares, "cores", lambda: 7)
+    monkeypatch.setattr(shares, "cores", lambda environment: 7)
     assert [env["OMP_NUM_THREADS"] for env in environments([], workers=3)] == ["2", "2", "2"]
+    assert {env["WORKERS"] for env in environments([], workers=3)} == {"3"}  # so is the memory, by each worker
     assert environments([], workers=8)[0]["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in environments([], {"OMP_NUM_THREADS": "4"}, workers=3)[0]  # it is inherited
 

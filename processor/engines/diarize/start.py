@@ -1,5 +1,6 @@
 """The diarization engine as the engine process starts it."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,18 +13,18 @@ from processor.engines import allocator
 from processor.engines.base import EngineContext
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.model import load
-from processor.engines.threads import cores
 from processor.model_manager import ModelSource
 from schemas.errors import TurnstreamError
 from turnstream import weights
 from turnstream.settings import Settings
+from turnstream.shares import cores
 
 import_module("processor.engines.diarize.pipeline")  # pyannote takes seconds to import: here, ahead of the first load
 
 
 def diarize_engine(context: EngineContext) -> DiarizeEngine:
     allocator.keep_big_blocks()
-    torch.set_num_threads(cores())
+    torch.set_num_threads(cores(os.environ))
     settings = context.settings
     context.models.register(ModelSource(MODEL, partial(load, settings), partial(_files, settings)))
     return DiarizeEngine(context)

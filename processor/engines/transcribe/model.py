@@ -1,6 +1,7 @@
 """A Whisper model in memory, and the one pass that the engine makes with it."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from processor.audio import SAMPLE_RATE, Samples
-from processor.engines.threads import cores
 from processor.engines.transcribe.device import devices
 from processor.engines.transcribe.passages import Passage
 from processor.model_manager import out_of_memory
 from schemas.errors import JobCancelled
 from turnstream.settings import Settings
+from turnstream.shares import cores
 from turnstream.weights import Source, Weights, whisper
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def _network(weights: Weights, device: str) -> WhisperModel:
     """
     half = "float16" in ctranslate2.get_supported_compute_types(device)
     network = WhisperModel(
-        str(weights.path), device=device, compute_type="float16" if half else "float32", cpu_threads=cores()
+        str(weights.path), device=device, compute_type="float16" if half else "float32", cpu_threads=cores(os.environ)
     )
     if device == "cuda":  # its libraries are looked for when they are first used
         bands = network.feature_extractor.mel_filters.shape[0]

@@ -67,6 +67,8 @@ def test_by_default_models_leave_room_for_recordings_and_passes(monkeypatch: pyt
     settings = Settings(device="cpu")
     monkeypatch.setattr(memory, "available", lambda: 10 << 30)
     assert DeviceMemory(settings).budget == (10 << 30) - settings.waveform_memory - memory.WORK
+    among_four = DeviceMemory(settings.model_copy(update={"workers": 4}))
+    assert among_four.budget == (10 << 30) // 4 - settings.waveform_memory - memory.WORK
     monkeypatch.setattr(memory, "available", lambda: 1 << 20)
     assert DeviceMemory(settings).budget == 0
 

@@ -27,6 +27,7 @@ from schemas.results import TranscriptionResult
 from tests.support.engine import Shelf, all_ended, context_of, ends, run
 from tests.support.recordings import SAMPLE_RATE, sample_waveform
 from tests.support.whisper import make_whisper, transcribe_task, transcription_of
+from turnstream.memory import resident
 from turnstream.settings import Settings
 from turnstream.weights import Weights, whisper
 
@@ -197,10 +198,10 @@ def test_unloading_gives_the_memory_back(weights: Weights):
     for _ in range(3):
         model = load(Settings(device="cpu"))
         model.hear(samples, "en")
-        loaded = memory.resident()
+        loaded = resident(os.getpid())
         del model
         memory_of_cpu.give_back()
-        left.append(memory.resident())
+        left.append(resident(os.getpid()))
         assert loaded - left[-1] > 100 << 20
     assert left[-1] - left[0] < 64 << 20
 
