@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
+from processor.engines import hub, scripted
 from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, ModelsChanged, Outcome, Progressed
 from processor.engines.hub import Hub, engine_of
 from processor.engines.scripted import ScriptedEngine
@@ -23,6 +24,15 @@ from turnstream.settings import Settings
 SIZE = 100
 OPERATIONS = {operation.name: operation for operation in (DIARIZE, TRANSCRIBE)}
 LONG = "sleep-600.wav"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    """Steps without work are short: there are thousands of them here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "WAIT", 0.002)
+        patch.setattr(scripted, "TICK", 0.001)
+        yield
 
 
 def task(model: str, filename: str = "a.wav", lane: Lane = Lane.INTERACTIVE) -> JobTask:

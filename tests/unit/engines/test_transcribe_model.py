@@ -138,7 +138,8 @@ def test_the_end_of_a_recording_is_not_made_up(engine: TranscribeEngine, shelf: 
 def test_a_result_depends_neither_on_companions_nor_on_parking(
     engine: TranscribeEngine, model: TranscriptionModel, shelf: Shelf
 ):
-    long, short = np.tile(speech(), 2), cut(6, 8)
+    long = np.concatenate([cut(6, 8), np.zeros(5 * SAMPLE_RATE, np.float32), cut(16, 8)])  # heard in two stretches
+    short = cut(6, 8)
     alone = [transcribed(engine, shelf.put(transcribe_task(vad=True), samples))[0] for samples in (long, short)]
     batch, urgent = transcribe_task(Lane.BATCH, vad=True), transcribe_task(vad=True)
     together = transcribed(engine, shelf.put(batch, long), shelf.put(urgent, short))

@@ -30,9 +30,9 @@ def test_the_targets_are_met_at_a_small_size():
     long = [Arrival(0, MODELS[0], 15_000, Lane.BATCH), Arrival(500, MODELS[0], 15_000, Lane.BATCH)]
     for of in (
         small("uniform mix, at once", at_once(random, 100, 100)),
-        small("uniform mix, 5 a second", by_rate(random, 250, 200)),
-        small("80/10/10", by_rate(random, 250, 200, (8, 1, 1))),
-        small("bursts", [arrival for arrival in bursts(random) if arrival.at < 90_000]),
+        small("uniform mix, 10 a second", by_rate(random, 200, 100)),
+        small("80/10/10", by_rate(random, 100, 200, (8, 1, 1))),
+        small("bursts", [arrival for arrival in bursts(random) if arrival.at < 60_000]),
         small("flood", at_once(random, 20, 500) + few(MODELS[0], 500, *[0] * 60), step=500),
         small("long files", long + [Arrival(1000 * n, random.choice(MODELS), 500) for n in range(20)], step=500),
     ):
