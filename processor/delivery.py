@@ -1,4 +1,4 @@
-"""How a run comes to its end: result stored -> event acknowledged by the broker -> mark removed -> offset acknowledged.
+"""How a run comes to its end: result stored -> event acknowledged by the broker -> stages, mark removed -> offset committed.
 
 Each step is repeated until it succeeds, so a store or broker that is away delays and never loses. Whoever is stopped in
 the middle has not acknowledged the offset: the record comes again, and only the steps that are missing are done.
@@ -70,6 +70,8 @@ class Delivery:
                     topic, key=event.key, value=event.data, headers=event.headers, partition=partition
                 ),
             )
+            if held.operation.stages:  # also where the API stored the end, which is a cancel
+                await self._in_thread(f"forget the stages of {held.job.id}", self._records.forget_stages, *held.id)
             await self._in_thread(f"remove the mark of {held.job.id}", self._records.remove_mark, *held.id)
         held.acknowledge()
 
@@ -130,8 +132,6 @@ class Delivery:
             self._records.put_cancelled(*held.id)
         else:
             self._records.put_error(*held.id, outcome)
-        if held.operation.stages:
-            self._records.forget_stages(*held.id)
 
     def _event(self, held: Held, ending: Ending) -> Event:
         def of(type_: str, data: BaseModel) -> Event:

@@ -103,6 +103,18 @@ async def test_a_cancel_between_two_stages_ends_the_run(stack: LoneWorker, monke
     assert [task.model for task in stack.engine.tasks] == ["diarize"]
 
 
+async def test_a_cancel_in_the_second_stage_leaves_nothing_of_the_first(stack: LoneWorker):
+    id = stack.submit(operation="transcript")
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.engine.finish(id, found("diarize"))
+    await stack.until(lambda: len(stack.engine.tasks) == 2)
+    stack.records.put_cancelled(*id)  # the API stores the end before it tells of it
+    await stack.cancel(id)
+    await stack.until(lambda: stack.acked == [0])
+    assert stack.state(id) is JobState.CANCELLED
+    assert stack.records.stage(*id, "diarize") is None
+
+
 async def test_stages_that_cannot_be_combined_fail_the_job_alone(stack: LoneWorker):
     id = stack.submit(operation="transcript")
     await stack.until(lambda: stack.engine.open_ids)
