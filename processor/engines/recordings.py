@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from schemas.jobs import Job
 from turnstream.object_store import connect
+from turnstream.operations import installed
 from turnstream.records import Records
 from turnstream.settings import Settings
 
@@ -22,8 +23,10 @@ class Recordings:
         self._settings = settings
         self._records: Records | None = None
         self._lock = threading.Lock()
-        # Each open job has the same share, so that all of them together stay within the budget.
-        self._budget = settings.waveform_memory // settings.diarization_max_batch_size
+        # Each open job has the same share, so that all of them together stay within the budget: those of every model,
+        # since parked ones keep their recordings.
+        listening = {model for each in installed().values() if each.audio for model in each.models}
+        self._budget = settings.waveform_memory // (settings.diarization_max_batch_size * len(listening))
 
     def waveform(self, job: Job, cancelled: Cancelled) -> "Waveform":
         """Raises an AudioError, StoreUnavailable, JobNotFound, and JobCancelled once `cancelled` says so."""
