@@ -139,9 +139,8 @@ class Intake:
     async def _publish(self, job: Job, traceparent: str) -> None:
         topic_id = self._watch.topic_id
         await self._publisher.publish(job, LIVE_RUN, topic_id, traceparent)
-        if (
-            self._watch.topic_id != topic_id
-        ):  # made anew meanwhile, and the sweep after it may have come before our mark
+        # Made anew meanwhile: the sweep after it may have come before our mark.
+        if self._watch.topic_id != topic_id:
             self._watch.announce()
         # A worker that was quicker than we are has removed the mark before we wrote it.
         if await self._threads.run(self._records.ended, job.id, LIVE_RUN):

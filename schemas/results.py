@@ -21,7 +21,7 @@ class Segment(Value):
 class Timings(Value):
     """Where the time went, in seconds. Steps that several jobs share are counted in full for each of them."""
 
-    queue: float = Field(description="from the acceptance of the job to its opening")
+    queue: float = Field(description="from the acceptance of the job, or the end of its stage before, to the opening")
     decode: float
     load: float = Field(description="waiting for the model to be loaded")
     segmentation: float
@@ -33,7 +33,7 @@ class Timings(Value):
 class TranscriptionTimings(Value):
     """Where the time of a transcription went, in seconds."""
 
-    queue: float = Field(description="from the acceptance of the job to its opening")
+    queue: float = Field(description="from the acceptance of the job, or the end of its stage before, to the opening")
     decode: float
     load: float = Field(description="waiting for the model to be loaded")
     transcription: float

@@ -37,12 +37,12 @@ def grow(settings: Settings, groups: int) -> None:
     if settings.broker is BrokerKind.KAFKA:
         asyncio.run(_on_broker(settings, records, groups))
         console.print(f"{Topic.JOBS} has {_in_force(records).topics()[0].partitions} partitions now.")
+        console.print(f"From now on set PARTITION_GROUPS={groups} for what is started: workers first, then the API.")
     else:
         with run_dir.locked(settings.data_dir):
             _in_force(records)
             records.grow_layout(groups)
-        console.print("The embedded broker makes its topics anew when the stack is started.")
-    console.print(f"From now on set PARTITION_GROUPS={groups} for what is started: workers first, then the API.")
+        console.print("The embedded broker makes its topics anew, with as many partitions, when the stack is started.")
 
 
 async def append(bus: buses.Bus, records: Records, groups: int) -> Layout:

@@ -20,7 +20,7 @@ from schemas.errors import (
     StoreUnavailable,
     TurnstreamError,
 )
-from schemas.topics import Layout, Topic
+from schemas.topics import Layout
 from turnstream import bus, object_store, run_dir, shares
 from turnstream.bus.embedded import broker_command
 from turnstream.child import Child, Say, described
@@ -252,7 +252,8 @@ async def up(settings: Settings, say: Say) -> None:
     def ready() -> None:
         say("stack", f"ready: {stack.url} (reference: {stack.url}/docs). Ctrl-C stops it. In another terminal:")
         say("stack", f"    turnstream submit FILE{'' if stack.settings.port == 8000 else f' --url {stack.url}'}")
-        say("stack", f"events: {Topic.DIARIZATION_RESULTS} on the broker at {stack.settings.kafka_bootstrap_servers}")
+        topics = ", ".join(result_topics(installed()))
+        say("stack", f"events: {topics} on the broker at {stack.settings.kafka_bootstrap_servers}")
 
     many = f"{settings.workers} workers" if settings.workers > 1 else "worker"
     say("stack", f"starting broker, API and {many} ...")

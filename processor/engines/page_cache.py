@@ -40,8 +40,7 @@ def _read_all(files: Callable[[], Sequence[Path]]) -> None:
 def _read(file: Path) -> None:
     with file.open("rb", buffering=0) as opened:
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(
-                opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED
-            )  # the system reads while we are still asking
+            # The system reads while we are still asking.
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         while opened.read(_BLOCK):
             pass

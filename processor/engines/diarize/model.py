@@ -72,9 +72,8 @@ def load(settings: Settings) -> DiarizationModel:
 
     Raises a ModelError.
     """
-    weights.quiet(settings)
-    found = weights.resolve(settings)
-    from processor.engines.diarize import pipeline  # pyannote: some seconds, and only after `quiet`
+    found = weights.resolve(settings)  # which tells pyannote to keep `quiet`, before it is imported
+    from processor.engines.diarize import pipeline
 
     model = DiarizationModel(pipeline.build(found.path), found)
     device.settle(model, device.wanted(settings.device), device.sample_recording())
