@@ -1,9 +1,10 @@
 """A job, the parameters of each operation, and what a caller is told of them."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, field_validator, model_validator
 
 from schemas.base import Form, Value
 from schemas.errors import ErrorInfo
@@ -27,6 +28,7 @@ JobKey = tuple[str, str]
 LIVE_RUN = "live"
 DEFAULT_OPERATION = "diarize"
 MAX_SPEAKERS = 100
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
 class Lane(StrEnum):
@@ -59,8 +61,20 @@ class DiarizeParams(Form):
 class TranscribeParams(Form):
     """What a caller may say about the speech in a recording."""
 
-    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1; detected where absent")
+    language: str | None = Field(
+        default=None, pattern=f"^{_LANGUAGE.pattern}$", description="ISO 639-1; detected where absent"
+    )
     vad: bool = Field(default=True, description="false: also what sounds like silence, noise or music is listened to")
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _a_code(cls, language: object) -> object:
+        if not isinstance(language, str):
+            return language
+        code = language.strip().lower()
+        if not _LANGUAGE.fullmatch(code):
+            raise ValueError(f"{language[:40]!r} is not a code of two or three letters, such as en")
+        return code
 
 
 class TranscriptParams(TranscribeParams, DiarizeParams):

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.jobs import MAX_SPEAKERS, DiarizeParams, JobId, JobState, Progress, RunName
+from schemas.jobs import MAX_SPEAKERS, DiarizeParams, JobId, JobState, Progress, RunName, TranscribeParams
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,18 @@ def test_good_parameters(params: dict[str, object]):
 def test_bad_parameters(params: dict[str, object], message: str):
     with pytest.raises(ValidationError, match=message):
         DiarizeParams.model_validate(params)
+
+
+@pytest.mark.parametrize(("given", "code"), [("en", "en"), ("EN", "en"), (" Haw", "haw"), (None, None)])
+def test_a_language_is_a_code(given: str | None, code: str | None):
+    assert TranscribeParams(language=given).language == code
+
+
+@pytest.mark.parametrize("given", ["", "e", "english", "en-US", "d\0e", "e" * 1000])
+def test_what_is_no_language_code_is_told_what_one_looks_like(given: str):
+    with pytest.raises(ValidationError, match=r"is not a code .* such as en") as error:
+        TranscribeParams(language=given)
+    assert len(error.value.errors()[0]["msg"]) < 200
 
 
 @pytest.mark.parametrize(
