@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from schemas.base import Form
-from schemas.jobs import DEFAULT_OPERATION, MAX_SPEAKERS
+from schemas.jobs import DEFAULT_OPERATION, MAX_SPEAKERS, Lane
 from schemas.operation import Operation
 from turnstream import __version__
 from turnstream.operations import installed
@@ -99,9 +99,17 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Another parameter of the operation; may be repeated."),
     ] = None,
+    lane: Annotated[
+        Lane, typer.Option(help="interactive is served first; batch is for what nobody waits for.")
+    ] = Lane.INTERACTIVE,
     out: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="Of the result; without --out it goes to standard output.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="Of the result: json, rttm, csv, srt, vtt, text, as the operation has them; without --out it goes to "
+            "standard output.",
+        ),
     ] = None,
 ) -> None:
     """Send a recording to a running service and show who spoke when, what was said, or both."""
@@ -116,7 +124,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
         )
     speakers = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
     given = speakers | {"language": language} | dict(_named(text) for text in param or [])
-    send(Settings(), file, wanted, _params(wanted, given), url=url, key=key, out=out, format_=format_)
+    send(Settings(), file, wanted, _params(wanted, given), lane=lane, url=url, key=key, out=out, format_=format_)
 
 
 @app.command(epilog=example("turnstream demo", "turnstream demo talk.mp3 --out talk.json"))

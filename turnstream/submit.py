@@ -11,7 +11,7 @@ from rich.text import Text
 
 from schemas.base import Form
 from schemas.errors import FileUnusable, InternalError, JobCancelled, from_info
-from schemas.jobs import DEFAULT_OPERATION, DiarizeParams, JobState, JobView
+from schemas.jobs import DEFAULT_OPERATION, DiarizeParams, JobState, JobView, Lane
 from schemas.operation import Operation
 from schemas.results import DiarizationResult, TranscriptionResult, TranscriptResult
 from schemas.subtitles import one_line
@@ -20,12 +20,13 @@ from turnstream.settings import Settings
 from turnstream.timeline import said_table, timeline, turns_table
 
 
-def submit(
+def submit(  # noqa: PLR0913 - one for each option
     settings: Settings,
     file: Path | None,
     operation: Operation,
     params: Form,
     *,
+    lane: Lane = Lane.INTERACTIVE,
     url: str | None = None,
     key: str | None = None,
     out: Path | None = None,
@@ -37,7 +38,8 @@ def submit(
     piped = format_ is not None and out is None
     console = Console(stderr=piped)
     with Client(url or settings.turnstream_url, key or first_key(settings)) as client:
-        result = client.result(run(client, file, operation.name, params, console).id, operation.result)
+        job = run(client, file, operation.name, params, console, lane)
+        result = client.result(job.id, operation.result)
     show(result, console)
     chosen = operation.formats[format_] if format_ else next(iter(operation.formats.values()))
     written = chosen.write(result)
@@ -59,11 +61,18 @@ def follow(client: Client, file: Path, params: DiarizeParams, console: Console) 
     return client.result(run(client, file, DEFAULT_OPERATION, params, console).id)
 
 
-def run(client: Client, file: Path | None, operation: str, params: Form, console: Console) -> JobView:
+def run(
+    client: Client,
+    file: Path | None,
+    operation: str,
+    params: Form,
+    console: Console,
+    lane: Lane = Lane.INTERACTIVE,
+) -> JobView:
     """Upload and wait. Raises the error the job failed with; Ctrl-C leaves the job to go on."""
     job: JobView | None = None
     try:
-        job = upload(client, file, operation, params, console)
+        job = upload(client, file, operation, params, console, lane)
         view = watch(client, job.id, console)
     except KeyboardInterrupt:
         if job is not None:
@@ -76,15 +85,15 @@ def run(client: Client, file: Path | None, operation: str, params: Form, console
     return view
 
 
-def upload(client: Client, file: Path | None, operation: str, params: Form, console: Console) -> JobView:
+def upload(client: Client, file: Path | None, operation: str, params: Form, console: Console, lane: Lane) -> JobView:
     if file is None:
-        return client.submit(None, params, operation=operation)
+        return client.submit(None, params, operation=operation, lane=lane)
     if not file.is_file():
         raise FileUnusable(f"there is no file {file}")
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=file.stat().st_size)
-        return client.submit(file, params, operation=operation, sent=lambda size: bar.advance(task, size))
+        return client.submit(file, params, operation=operation, lane=lane, sent=lambda size: bar.advance(task, size))
 
 
 def watch(client: Client, job_id: str, console: Console) -> JobView:

@@ -79,11 +79,11 @@ def test_what_an_operation_does_not_know_is_wrong_usage_and_says_what_it_knows(c
 
 def test_submit_hands_over_the_operation_and_its_parameters(capsys, monkeypatch):
     given = []
-    monkeypatch.setattr(submit, "submit", lambda *what, **how: given.append((*what[1:], how["format_"])))
+    monkeypatch.setattr(submit, "submit", lambda *what, **how: given.append((*what[1:], how["lane"], how["format_"])))
     options = ["--operation", "transcript", "--language", "en", "--max-speakers", "3", "--param", "min_speakers=2"]
-    assert run(capsys, "submit", "a.wav", *options, "--format", "vtt")[0] == 0
-    [(file, operation, params, format_)] = given
-    assert (file, operation.name, format_) == (Path("a.wav"), "transcript", "vtt")
+    assert run(capsys, "submit", "a.wav", *options, "--lane", "batch", "--format", "vtt")[0] == 0
+    [(file, operation, params, lane, format_)] = given
+    assert (file, operation.name, lane, format_) == (Path("a.wav"), "transcript", "batch", "vtt")
     assert (params.language, params.min_speakers, params.max_speakers) == ("en", 2, 3)
 
 
