@@ -2,12 +2,14 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
+from tqdm import tqdm
 
 from processor.audio import SAMPLE_RATE, Samples
 from processor.engines.transcribe.device import devices
@@ -100,6 +102,8 @@ def load(settings: Settings) -> TranscriptionModel:
     Raises a ModelError.
     """
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it tells of every stretch
+    # A bar is made for every pass, though none is shown, and its own lock would be a semaphore of the system left behind.
+    tqdm.set_lock(threading.RLock())
     *others, last = devices(settings)
     for device in others:
         try:
