@@ -115,12 +115,10 @@ class Delivery:
         if found is not None:
             # The mark is removed after the event: without it the event is out.
             return found if await self._in_thread(what, self._records.is_pending, *held.id) else None
-        if outcome is None or not await self._in_thread(what, accepted, self._records, held.job.id):
-            return None
-        await self._in_thread(what, self._store, held, outcome)
-        if not await self._in_thread(
-            what, accepted, self._records, held.job.id
-        ):  # erased meanwhile: nothing of it may stay
+        if outcome is not None and await self._in_thread(what, accepted, self._records, held.job.id):
+            await self._in_thread(what, self._store, held, outcome)
+        if not await self._in_thread(what, accepted, self._records, held.job.id):
+            # Erased, maybe while something of it was being stored: nothing may stay.
             await self._in_thread(what, self._records.erase_unindexed, held.job.id)
             return None
         return await self._in_thread(what, self._records.ending, *held.id)

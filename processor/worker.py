@@ -221,8 +221,7 @@ class Worker:
         if standing is Standing.ERASED:
             self.orphans += 1
             logger.warning("there is no job %s: its event is acknowledged and left (%d so far)", held.id, self.orphans)
-            held.acknowledge()
-            self._release(held)
+            await self._deliver(held, None)
         elif standing is Standing.ENDED:
             await self._deliver(held, None)
         elif held.complete:  # the worker before us got as far as that

@@ -1,5 +1,6 @@
 """Operations of several stages, and models that take turns."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,38 @@ async def test_a_cancel_in_the_second_stage_leaves_nothing_of_the_first(stack: L
     await stack.until(lambda: stack.acked == [0])
     assert stack.state(id) is JobState.CANCELLED
     assert stack.records.stage(*id, "diarize") is None
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_of_a_job_erased_while_a_stage_was_kept_nothing_stays(stack: LoneWorker, moved: bool):
+    job = accept(stack.records, new_job(operation="transcript"))
+    id = job.id, "live"
+    stack.receive(job_event(job), 0)
+    await stack.until(lambda: stack.engine.open_ids)
+    erased = threading.Event()
+    put = stack.records.put_stage
+
+    def put_later(*args: Any) -> None:
+        erased.wait(5)
+        put(*args)
+
+    stack.records.put_stage = put_later
+    stack.engine.finish(id, found("diarize"))
+    await stack.quiet()
+    stack.records.erase(job)
+    if moved:  # to nobody, and back once the stage is kept
+        stack.worker.revoked()
+        erased.set()
+        await stack.until(lambda: stack.records.stage(*id, "diarize") is not None)
+        await stack.quiet()
+        stack.worker.assigned({0})
+        stack.receive(job_event(job), 0)
+    else:
+        await stack.worker.cancel(id)
+        erased.set()
+    await stack.until(lambda: stack.acked == [0])
+    assert list(stack.store.list(f"jobs/{job.id}/")) == []
+    assert stack.told("transcription-results") == []
 
 
 async def test_stages_that_cannot_be_combined_fail_the_job_alone(stack: LoneWorker):
