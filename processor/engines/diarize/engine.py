@@ -5,29 +5,24 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 from processor.audio import Waveform
-from processor.engines import failures
 from processor.engines.aside import Aside
-from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, Outcome, Progressed, Urgency
+from processor.engines.base import EngineContext, Finished, JobTask, Outcome, Urgency
 from processor.engines.decoding import Decoders
 from processor.engines.diarize import embedding, segmentation
 from processor.engines.diarize.clustering import Turns, cluster
 from processor.engines.diarize.embedding import Array
 from processor.engines.diarize.job import OpenJob, Slot, Stage
 from processor.engines.diarize.model import DiarizationModel
+from processor.engines.listening import ListeningEngine
 from processor.model_manager import out_of_memory
-from schemas.errors import EngineFailed, TurnstreamError
-from schemas.jobs import JobKey
+from schemas.errors import TurnstreamError
 
 MODEL = "diarize"
-TELL = 1.0
-"""Seconds between two progress outcomes of a job."""
 ROOM = {Stage.SEGMENTATION: segmentation.WINDOWS_A_PASS, Stage.EMBEDDING: embedding.WINDOWS_A_PASS}
 
 
-class DiarizeEngine(Engine):
+class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
     """The networks run in the step, one pass at a time; loading, decoding and clustering run aside, in threads.
 
     Passes have fixed shapes, so the turns of a job are the same whoever shares its passes, and wherever it was parked.
@@ -35,26 +30,13 @@ class DiarizeEngine(Engine):
 
     def __init__(self, context: EngineContext) -> None:
         """The model is that which `context.models` knows by the name of MODEL."""
+        super().__init__(OpenJob, Decoders(self._decode, context.changed, Waveform.close))
         self._recording = context.recordings
         self._models = context.models
-        self._decoders = Decoders(self._decode, context.changed, Waveform.close)
         self._clusterers: Aside[Turns] = Aside("cluster", context.changed)
-        self._jobs: dict[JobKey, OpenJob] = {}
-        self._outcomes: list[Outcome] = []
         self._parked_at: float | None = None
 
     # The port
-
-    def open(self, task: JobTask) -> None:
-        self._drop(task.id)  # a job that is opened anew starts anew
-        try:
-            job = OpenJob(task)
-        except ValidationError as error:
-            reason = f"The parameters do not fit: {error.error_count()} of them are wrong"
-            self._outcomes.append(Failed(task.id, EngineFailed(reason).info))
-            return
-        self._jobs[task.id] = job
-        self._decoders.add(task, job.urgency)
 
     def settle(self) -> list[Outcome]:
         self._settle_decoding()
@@ -68,38 +50,21 @@ class DiarizeEngine(Engine):
             self._run_pass(model)
         return self._told()
 
-    def cancel(self, id: JobKey) -> None:
-        self._drop(id)
-
     def park(self) -> None:
         self._parked_at = time.monotonic()  # that is all: jobs hold nothing of the networks
 
     def close(self) -> None:
-        for id in list(self._jobs):
-            self._drop(id)
-        self._decoders.close()
+        super().close()
         self._clusterers.close()
 
     @property
     def urgency(self) -> Urgency | None:
         return min((job.urgency for job in self._jobs.values() if job.wants_pass), default=None)
 
-    @property
-    def open_jobs(self) -> int:
-        return len(self._jobs)
-
     # What goes on aside
 
     def _decode(self, task: JobTask, cancelled: Callable[[], bool]) -> Waveform:
         return self._recording(task.job, cancelled)
-
-    def _settle_decoding(self) -> None:
-        for decoding in self._decoders.ended():
-            job = self._jobs[decoding.task.id]
-            try:
-                job.decoded(decoding.result(), decoding.seconds)
-            except Exception as error:
-                self._fail([job], error)
 
     def _model(self) -> DiarizationModel | None:
         """The model, with all jobs that waited for it begun or resumed; None while it is not there."""
@@ -134,7 +99,7 @@ class DiarizeEngine(Engine):
             if job.clustering is not None and job.clustering.done():
                 try:
                     self._outcomes.append(Finished(id, job.result(job.clustering.result())))
-                    self._drop(id)
+                    self.cancel(id)
                 except Exception as error:
                     self._fail([job], error)
 
@@ -174,28 +139,6 @@ class DiarizeEngine(Engine):
 
     def _by_urgency(self) -> list[OpenJob]:
         return sorted(self._jobs.values(), key=lambda job: job.urgency)
-
-    def _tell_progress(self) -> None:
-        now = time.monotonic()
-        for id, job in self._jobs.items():
-            if now - job.told >= TELL:
-                job.told = now
-                self._outcomes.append(Progressed(id, job.progress()))
-
-    def _told(self) -> list[Outcome]:
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
-
-    def _fail(self, jobs: Sequence[OpenJob], error: Exception) -> None:
-        for job in jobs:
-            self._outcomes.append(Failed(job.task.id, failures.info(error)))
-            self._drop(job.task.id)
-
-    def _drop(self, id: JobKey) -> None:
-        self._decoders.drop(id)
-        job = self._jobs.pop(id, None)
-        if job is not None:
-            job.release()
 
 
 def _forward(stage: Stage, slots: Sequence[Slot], model: DiarizationModel) -> Array:

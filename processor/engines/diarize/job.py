@@ -12,6 +12,7 @@ import numpy as np
 
 from processor.audio import Waveform
 from processor.engines.base import JobTask, Urgency
+from processor.engines.decoding import Decoding
 from processor.engines.diarize.clustering import Turn, Turns
 from processor.engines.diarize.embedding import Array
 from processor.engines.diarize.model import DiarizationModel
@@ -69,9 +70,11 @@ class OpenJob:
 
     # The way through the stages
 
-    def decoded(self, waveform: Waveform, seconds: float) -> None:
-        self.spent[Stage.DECODE] = seconds
-        self._waveform, self._duration = waveform, waveform.duration
+    def decoded(self, decoding: Decoding[Waveform]) -> None:
+        """Raises what the decoding raised."""
+        self._waveform = decoding.result()
+        self._duration = self._waveform.duration
+        self.spent[Stage.DECODE] = decoding.seconds
         self.stage, self._since = Stage.LOAD, time.monotonic()
 
     def begin(self, model: DiarizationModel) -> None:

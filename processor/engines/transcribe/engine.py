@@ -1,26 +1,22 @@
 """Transcription a stretch at a time: after each, the most urgent job comes next."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from processor.audio import Samples
-from processor.engines import failures
-from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, Outcome, Progressed, Urgency
+from processor.engines.base import EngineContext, Finished, JobTask, Outcome, Urgency
 from processor.engines.decoding import Decoders
+from processor.engines.listening import ListeningEngine
 from processor.engines.transcribe.job import OpenJob, Recording, Stage
 from processor.engines.transcribe.model import TranscriptionModel
 from processor.engines.transcribe.passages import Passage
 from processor.engines.transcribe.stretches import stretches
-from schemas.errors import EngineFailed, TurnstreamError
-from schemas.jobs import JobKey, TranscribeParams
+from schemas.errors import TurnstreamError
+from schemas.jobs import TranscribeParams
 
 MODEL = "transcribe"
-TELL = 1.0
-"""Seconds between two progress outcomes of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +27,7 @@ class _Pass:
     future: "Future[tuple[Passage, float]]"
 
 
-class TranscribeEngine(Engine):
+class TranscribeEngine(ListeningEngine[OpenJob, Recording]):
     """All goes on aside, in threads: decoding, with the search for speech, and one pass of the networks at a time.
 
     A pass is one stretch of a recording, 30 seconds at most. It cannot be stopped on its way, so it is what a cancel, a
@@ -40,25 +36,12 @@ class TranscribeEngine(Engine):
 
     def __init__(self, context: EngineContext) -> None:
         """The model is that which `context.models` knows by the name of MODEL."""
+        super().__init__(OpenJob, Decoders(self._decode, context.changed, lambda recording: recording.waveform.close()))
         self._models, self._recordings, self._changed = context.models, context.recordings, context.changed
-        self._decoders = Decoders(self._decode, context.changed, lambda recording: recording.waveform.close())
         self._networks = ThreadPoolExecutor(1, "transcribe")
         self._pass: _Pass | None = None
-        self._jobs: dict[JobKey, OpenJob] = {}
-        self._outcomes: list[Outcome] = []
 
     # The port
-
-    def open(self, task: JobTask) -> None:
-        self.cancel(task.id)  # a job that is opened anew starts anew
-        try:
-            job = OpenJob(task)
-        except ValidationError as error:
-            reason = f"The parameters do not fit: {error.error_count()} of them are wrong"
-            self._outcomes.append(Failed(task.id, EngineFailed(reason).info))
-            return
-        self._jobs[task.id] = job
-        self._decoders.add(task, job.urgency)
 
     def settle(self) -> list[Outcome]:
         self._settle_decoding()
@@ -84,12 +67,6 @@ class TranscribeEngine(Engine):
     def urgency(self) -> Urgency | None:
         return min((job.urgency for job in self._waiting()), default=None) if self._pass is None else None
 
-    def cancel(self, id: JobKey) -> None:
-        self._decoders.drop(id)
-        job = self._jobs.pop(id, None)
-        if job is not None:
-            job.release()
-
     def park(self) -> None:
         """Waits for the end of the pass that is under way: the networks are not free before."""
         if self._pass is not None:
@@ -97,14 +74,8 @@ class TranscribeEngine(Engine):
             self._settle_pass()
 
     def close(self) -> None:
-        for id in list(self._jobs):
-            self.cancel(id)
-        self._decoders.close()
+        super().close()
         self._networks.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def open_jobs(self) -> int:
-        return len(self._jobs)
 
     # What goes on aside
 
@@ -116,14 +87,6 @@ class TranscribeEngine(Engine):
         except BaseException:
             waveform.close()
             raise
-
-    def _settle_decoding(self) -> None:
-        for decoding in self._decoders.ended():
-            job = self._jobs[decoding.task.id]
-            try:
-                job.decoded(decoding)
-            except Exception as error:
-                self._fail([job], error)
 
     def _begin(self, model: TranscriptionModel) -> None:
         """Jobs that waited for the model. One without speech has its end at once."""
@@ -167,22 +130,6 @@ class TranscribeEngine(Engine):
         if job.over:
             self._outcomes.append(Finished(job.task.id, job.result()))
             self.cancel(job.task.id)
-
-    def _fail(self, jobs: Sequence[OpenJob], error: Exception) -> None:
-        for job in jobs:
-            self._outcomes.append(Failed(job.task.id, failures.info(error)))
-            self.cancel(job.task.id)
-
-    def _tell_progress(self) -> None:
-        now = time.monotonic()
-        for id, job in self._jobs.items():
-            if now - job.told >= TELL:
-                job.told = now
-                self._outcomes.append(Progressed(id, job.progress()))
-
-    def _told(self) -> list[Outcome]:
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
 
 
 def _hear(

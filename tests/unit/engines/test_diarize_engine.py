@@ -262,7 +262,7 @@ def test_a_decoder_is_kept_for_interactive_jobs(model: QuickModel, shelf: Shelf)
 def test_progress_grows_and_estimates_what_is_left(
     engine: DiarizeEngine, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("processor.engines.diarize.engine.TELL", 0)
+    monkeypatch.setattr("processor.engines.listening.TELL", 0)
     engine.open(shelf.put(task(), spoken(1, windows=40)))
     told = [outcome.progress for outcome in run(engine, all_ended(engine)) if isinstance(outcome, Progressed)]
     fractions = [progress.fraction for progress in told]

@@ -244,7 +244,7 @@ def test_a_job_opened_anew_while_it_is_heard_starts_anew(engine: TranscribeEngin
 
 
 def test_progress_grows(engine: TranscribeEngine, shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("processor.engines.transcribe.engine.TELL", 0)
+    monkeypatch.setattr("processor.engines.listening.TELL", 0)
     engine.open(shelf.put(transcribe_task(), speechless(0.001, stretches=4)))
     told = [outcome.progress for outcome in run(engine, all_ended(engine)) if isinstance(outcome, Progressed)]
     assert {progress.stage for progress in told} >= {"decode", "transcription"}
