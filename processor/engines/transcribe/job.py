@@ -55,7 +55,8 @@ class OpenJob:
         self._segments: list[dict[str, Any]] = []
         self._described: dict[str, Any] = {}
         self._warnings: list[str] = []
-        self._since = 0.0
+        self._since = self._heard_at = 0.0
+        """When the stage began, and when the last stretch was heard, on the monotonic clock."""
 
     # The way through the stages
 
@@ -111,6 +112,7 @@ class OpenJob:
         if self.language is None:
             self.language, self._probability = passage.language, passage.probability
         self._heard += 1
+        self._heard_at = time.monotonic()
         self.spent[Stage.TRANSCRIPTION] += seconds
 
     def release(self) -> None:
@@ -126,8 +128,13 @@ class OpenJob:
             return Progress(stage=self.stage, fraction=0)
         ends = [end for _, end in self.recording.stretches]
         done = ends[self._heard - 1] / ends[-1] if self._heard else 0.0
-        eta = round((time.monotonic() - self._since) * (1 - done) / done, 1) if done else None
+        eta = round(self._left(done), 1) if done else None
         return Progress(stage=self.stage, fraction=round(done, 4), eta=eta)
+
+    def _left(self, done: float) -> float:
+        """Seconds, as it went so far. A stretch takes long, so what was left at the end of the last one is counted down."""
+        left = (self._heard_at - self._since) * (1 - done) / done
+        return max(0.0, left - (time.monotonic() - self._heard_at))
 
     def result(self) -> dict[str, Any]:
         """The fields of TranscriptionResult but `job_id`, `run` and `timings.queue`."""
