@@ -98,7 +98,7 @@ class Worker:
         self._draining = True
         self.revoked()
         await self.settle(limit)
-        await self._within_limit([self._hand_back(held) for held in self._at(Stage.OPEN)])
+        await self._within_limit([self._recall(held) for held in self._at(Stage.OPEN)])
 
     async def close(self) -> None:
         self._admission.pause()
@@ -119,7 +119,7 @@ class Worker:
             held.receipts.clear()
         for held in self._at(Stage.OPEN):
             moved = held.record.position.partition not in ours
-            self._tasks.spawn(self._hand_back(held) if moved else self._take_back(held))
+            self._tasks.spawn(self._recall(held) if moved else self._take_back(held))
         self._admission.open_for_jobs = bool(ours) and not self._draining
         self._tell()
         self._admission.admit()
@@ -264,11 +264,15 @@ class Worker:
         else:
             self._release(held)  # it comes again, here or elsewhere, and the stages that are done are kept
 
-    async def _hand_back(self, held: Held) -> None:
-        """Give up an open job in good order: not acknowledged, so it comes again, maybe has already; this try does not count."""
-        was_open, held.stage = held.stage is Stage.OPEN, Stage.OPENING
-        if was_open:
+    async def _recall(self, held: Held) -> None:
+        """Hand back a job that is in the engine, unless its outcome has come meanwhile."""
+        if held.stage is Stage.OPEN:
+            held.stage = Stage.OPENING
             await self._engine.cancel(held.id)
+            await self._hand_back(held)
+
+    async def _hand_back(self, held: Held) -> None:
+        """Give up a job in good order: not acknowledged, so it comes again, maybe has already; this try does not count."""
         if not held.lent:
             await count(self._records, held, held.attempts - 1)
         logger.info("%s was handed back", held.id)
@@ -297,6 +301,7 @@ class Worker:
                 if progress_due(held):
                     self._tasks.spawn(tell_progress(self._bus, held, stages.progress(held, outcome.progress)))
             elif isinstance(outcome, Failed):
+                held.stage = Stage.DELIVERING  # at once: a cancel or a rebalance may come before its task does
                 self._tasks.spawn(self._deliver(held, outcome.error))
             else:
                 held.stage = Stage.OPENING
@@ -319,6 +324,7 @@ class Worker:
         for held in suspects:
             self._tasks.spawn(self._take_back(held))  # this try does count
             if held.attempts >= self._settings.max_attempts:
+                held.stage = Stage.DELIVERING
                 self._tasks.spawn(self._deliver(held, lost.error))
             else:
                 self._wait_alone(held)

@@ -1,6 +1,9 @@
 """What ends badly, in the worker, and what lies around it going away."""
 
+import asyncio
 from pathlib import Path
+
+import pytest
 
 from processor.engines.base import Finished
 from schemas.errors import AudioUnreadable, EngineCrashed
@@ -105,3 +108,39 @@ async def test_a_broker_that_is_away_delays_and_other_jobs_go_on(stack: LoneWork
     stack.bus.mend()
     await stack.until(lambda: stack.acked == [0, 1])
     assert len(stack.told()) == 2
+
+
+def ends_of(stack: LoneWorker, id: tuple[str, str]) -> set[str]:
+    """By the names of their objects."""
+    names = {info.key.rsplit("/", 1)[1] for info in stack.store.list(f"jobs/{id[0]}/runs/{id[1]}/")}
+    return names & {"result.json", "error.json", "cancelled.json"}
+
+
+async def test_a_cancel_that_comes_with_the_failure_adds_no_second_end(stack: LoneWorker):
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.engine.fail(id, AudioUnreadable("broken").info)
+    await asyncio.create_task(stack.worker.cancel(id))
+    await stack.until(lambda: stack.acked == [0])
+    await stack.quiet()
+    assert ends_of(stack, id) == {"error.json"}
+    assert [event.type for event in stack.told()] == [DIARIZE.failed]
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_a_job_whose_end_comes_as_its_partition_moves_is_not_handed_back(stack: LoneWorker, good: bool):
+    job = accept(stack.records, new_job())
+    id = (job.id, "live")
+    stack.receive(job_event(job))
+    await stack.until(lambda: stack.engine.open_ids)
+    if good:
+        stack.engine.finish(id)
+    else:
+        stack.engine.fail(id, AudioUnreadable("broken").info)
+    stack.worker.assigned({1})
+    stack.receive(job_event(job), offset=0, partition=0)  # and is ours again at once
+    await stack.until(lambda: stack.acked == [0])
+    await stack.quiet()
+    assert stack.engine.opened == [id]
+    assert len(stack.told()) == 1
+    assert not stack.worker.broken.is_set()
