@@ -245,7 +245,7 @@ class Worker:
         else:
             held.stage = Stage.OPEN
             held.opened_at = time.time()
-            if not held.found:
+            if not held.found and held.attempts == 1:
                 self.metrics.opened(held.operation.name, held.job.lane, held.opened_at - held.ready_at)
             try:
                 await self._engine.open(held.task(self._operations))
