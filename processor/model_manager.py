@@ -214,6 +214,8 @@ class ModelManager:
             self._begin(load.name)
         else:
             self._memory.give_back()  # what was half loaded
+            if not load.out_of_memory:  # the next try evicts nobody, until it is known that there is something to load
+                self._sizes.setdefault(load.name, 0)
             self._failed[load.name] = load.error
             self._events.append(Unloaded(load.name, load.seconds, 0, Reason.FAILED))
 

@@ -153,6 +153,19 @@ def test_a_model_of_unknown_size_is_loaded_alone_and_known_from_then_on():
     assert house.models.resident == ("b", "a")
 
 
+def test_a_model_of_which_there_is_nothing_costs_others_their_place_once():
+    house = House(100, {"a": 40, "b": 80}, guessed=False)
+    house.errors["b"] = [WeightsUnavailable("nothing there")] * 2
+    for _ in range(2):
+        house.want("a")
+        with pytest.raises(WeightsUnavailable):
+            house.want("b")
+    assert house.evicted == ["a"]
+    house.want("a")
+    house.want("b")  # its weights have come, and it is larger than nothing
+    assert house.models.resident == ("b",)
+
+
 def test_a_model_that_is_larger_than_was_thought_makes_others_go(house: House):
     house.want("a")
     house.models.register(ModelSource("wide", lambda: Model("wide", house.memory, 90), size=10))
