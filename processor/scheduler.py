@@ -92,7 +92,8 @@ class Scheduler:
 
     In each lane owners get equal shares, and the oldest job of an owner goes first. Batch jobs never hold the last
     place, so an interactive one is admitted while they run for hours. A job marked `alone` goes before all others, when
-    nothing else is open, and nothing is opened, nor swapped to, beside it: suspects come from a lost engine.
+    nothing else is open, and nothing is opened, nor swapped to, beside it: suspects come from a lost engine. A recording of
+    hours must not stop everybody for that: after `max_wait` interactive jobs are opened all the same, and swaps made.
     """
 
     def __init__(self, capacity: int, *, max_wait: float, max_run: int, linger: float, step: float = 0.5) -> None:
@@ -103,6 +104,10 @@ class Scheduler:
         self._models: dict[str, _Model] = {}
         self._waiting: dict[JobKey, Ticket] = {}
         self._suspects: deque[JobKey] = deque()
+        self._apart: dict[JobKey, float] = {}
+        """Open suspects, and when they were opened."""
+        self._to_be_apart: float | None = None
+        """Since when a suspect waits for others to end."""
         self._focus: str | None = None
         self._loading = False
         self._active: frozenset[str] = frozenset()  # in focus or resident: their jobs get on
@@ -174,6 +179,7 @@ class Scheduler:
         for model in self._models.values():
             if model.open.pop(id, None) is not None and model.name in self._active:
                 self._visit.closed += 1
+        self._apart.pop(id, None)
 
     def models(self, resident: frozenset[str], fitting: frozenset[str]) -> None:
         """What is loaded now, and what would load without unloading another.
@@ -205,9 +211,9 @@ class Scheduler:
         if self._visit.begun is None and (not self._loading or self._visit.closed):
             self._visit.begun = now  # where a load fails, its jobs end although the model never comes
         self._visit.keep_pace(now)
-        if self._suspect_open():
+        if self._all_wait(now):
             return None
-        if self._suspects:
+        if self._may_go_alone():
             return self._next_suspect(now)
         if not (away := self._away()):
             self._visit.idle = None
@@ -220,7 +226,9 @@ class Scheduler:
     def wake_at(self, now: float) -> float | None:
         """When the answer of `next` may change by itself; None where only another call can change it."""
         away = self._away()
-        if not away or self._visit.begun is None or self._suspects or self._suspect_open():
+        if self._all_wait(now):
+            return (self._apart_since(now) or now) + self._max_wait
+        if not away or self._visit.begun is None:
             return None
         at = self._leave_by(away, self._visit.begun)
         if self._visit.idle is not None:
@@ -264,16 +272,38 @@ class Scheduler:
         open = sum(len(model.open) for model in self._here())
         return now + (open + 1) * visit.pace <= self._leave_by(away, visit.begun)
 
-    def _suspect_open(self) -> bool:
-        return any(ticket.alone for model in self._here() for ticket in model.open.values())
+    def _all_wait(self, now: float) -> bool:
+        """Whether nothing is opened, because a suspect is open or waits for others to end."""
+        since = self._apart_since(now)
+        return since is not None and now < since + self._max_wait
 
-    def _next_suspect(self, now: float) -> Ticket | Swap | None:
-        if any(model.open for model in self._here()):
-            return None
+    def _apart_since(self, now: float) -> float | None:
+        """When it began that others wait for the sake of a suspect; None where none do."""
+        if not self._suspect_waits_for_others():
+            self._to_be_apart = None
+        elif self._to_be_apart is None or now >= self._to_be_apart + 2 * self._max_wait:
+            self._to_be_apart = now  # again: those that came meanwhile may have been short
+        opened = [self._apart[id] for model in self._here() for id in model.open if id in self._apart]
+        return min(opened, default=self._to_be_apart)
+
+    def _suspect_waits_for_others(self) -> bool:
+        """Those that are open now. For one that is parked in its own model there is nothing to do but to get on."""
+        if not self._suspects or not any(model.open for model in self._here()):
+            return False
+        own = self._models[self._waiting[self._suspects[0]].model]
+        return own.name in self._active or not own.open
+
+    def _may_go_alone(self) -> bool:
+        """Whether a suspect waits, and would be beside nobody."""
+        if not self._suspects or any(model.open for model in self._here()):
+            return False
+        return not self._models[self._waiting[self._suspects[0]].model].open
+
+    def _next_suspect(self, now: float) -> Ticket | Swap:
         ticket = self._waiting[self._suspects[0]]
         if ticket.model not in self._active:
             return self._swap(ticket.model, now)
-        self._suspects.popleft()
+        self._apart[self._suspects.popleft()] = now
         return self._open(ticket)
 
     def _next_job(self, now: float) -> Ticket | Swap | None:
@@ -285,7 +315,10 @@ class Scheduler:
             return None
         interactive, batch = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BATCH)
         batch_waits = batch is not None
-        if sum(ticket.lane is Lane.BATCH for ticket in open) >= self._batch_capacity:
+        if (
+            sum(ticket.lane is Lane.BATCH for ticket in open) >= self._batch_capacity
+            or self._apart_since(now) is not None
+        ):
             batch = None
         if interactive is not None and (batch is None or self._openings_without_batch < BATCH_SHARE - 1):
             model, lane = interactive, Lane.INTERACTIVE

@@ -134,8 +134,22 @@ def simulated(
     return {
         "swaps": outcome.swaps,
         "total_s": round(outcome.total / 1000, 1),
+        "visits": [[model, round(since / 1000, 1), round(until / 1000, 1)] for model, since, until in outcome.visits],
         "waits_s": percentiles([wait / 1000 for wait in outcome.waits]),
     }
+
+
+def visits(jobs: list[dict[str, Any]]) -> list[list[Any]]:
+    """Which model was there, from when to when, as the jobs were opened and ended."""
+    began = min(map(accepted, jobs))
+    found: list[list[Any]] = []
+    for job in sorted(jobs, key=opened):
+        until = round(finished(job) - began, 1)
+        if found and found[-1][0] == job["operation"]:
+            found[-1][2] = max(found[-1][2], until)
+        else:
+            found.append([job["operation"], round(opened(job) - began, 1), until])
+    return found
 
 
 def measured(stack: Stack, pieces: list[Path], operations: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -144,6 +158,7 @@ def measured(stack: Stack, pieces: list[Path], operations: list[str]) -> tuple[d
     return {
         "swaps": int(metrics(stack)["turnstream_swaps_total"] - before),
         "total_s": round(max(map(finished, jobs)) - min(map(accepted, jobs)), 1),
+        "visits": visits(jobs),
         "waits_s": percentiles([job["result"]["timings"]["queue"] for job in jobs]),
     }, jobs
 

@@ -384,11 +384,47 @@ class TestSuspects:
         of.close(("job-1", "live"))
         suspect = of.next(1)
         assert isinstance(suspect, Ticket) and suspect.alone
-        of.add(ticket(3, "b", since=0.0))
-        assert of.next(99) is None
-        assert of.wake_at(99) is None
+        of.add(ticket(3, "b", since=-90.0))
+        assert of.next(20) is None
+        assert of.wake_at(20) == 21
         of.close(suspect.id)
         assert opened(of, 1) == ["job-0"]
+
+    def test_a_suspect_of_hours_keeps_only_the_batch_lane_waiting(self):
+        of = scheduler()
+        of.add(ticket(0, alone=True))
+        start(of)
+        opened(of, 0)
+        of.add(ticket(1))
+        of.add(ticket(2, lane=Lane.BATCH))
+        of.add(ticket(3, alone=True))
+        assert of.next(19) is None
+        assert opened(of, 20) == ["job-1"]
+        of.close(("job-1", "live"))
+        of.close(("job-0", "live"))
+        assert opened(of, 30) == ["job-3"], "a suspect joins nobody"
+        of.close(("job-3", "live"))
+        assert opened(of, 30) == ["job-2"]
+
+    def test_a_suspect_waits_for_a_recording_of_hours_and_others_do_not(self):
+        of = scheduler()
+        of.add(ticket(0, lane=Lane.BATCH))
+        start(of)
+        opened(of, 0)
+        of.add(ticket(1, alone=True))
+        of.add(ticket(2))
+        of.add(ticket(3, "b"))
+        assert of.next(5) is None
+        assert of.wake_at(5) == 25
+        assert of.next(25) == Swap("b"), "its turn has come"
+        loaded(of, "b", 25)
+        assert opened(of, 26) == ["job-3"]
+        of.close(("job-3", "live"))
+        assert of.next(27) == Swap("a")
+        loaded(of, "a", 27)
+        assert of.next(27) is None, "the suspect would be beside the recording that goes on"
+        of.close(("job-0", "live"))
+        assert opened(of, 28) == ["job-1"]
 
     def test_after_a_lost_engine_the_suspects_model_is_loaded_first(self):
         of = scheduler()

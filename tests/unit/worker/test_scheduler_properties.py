@@ -9,7 +9,7 @@ from schemas.jobs import Lane
 from tests.bench.scheduling.patterns import Arrival, Pattern, pattern
 from tests.bench.scheduling.simulation import POLL, sticky
 
-CAPACITY = 3
+CAPACITY, MAX_WAIT = 3, 20
 MODELS = "abc"
 
 
@@ -18,13 +18,14 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(CAPACITY, max_wait=20, max_run=5, linger=1)
+        self.scheduler = Scheduler(CAPACITY, max_wait=MAX_WAIT, max_run=5, linger=1)
         self.waiting: dict[tuple[str, str], Ticket] = {}
         self.engine: dict[tuple[str, str], Ticket] = {}
         self.resident: frozenset[str] = frozenset()
         self.loading: str | None = None
         self.now = 0.0
         self.made = 0
+        self.apart: dict[tuple[str, str], float] = {}
 
     @rule(
         model=st.sampled_from(MODELS),
@@ -47,7 +48,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         answer = self.scheduler.next(self.now, backlog)
         if isinstance(answer, Swap):
             assert self.scheduler.focus == answer.model
-            assert all(not self.engine[id].alone for id in before)
+            assert all(self.now >= MAX_WAIT + self.apart[id] for id in before if self.engine[id].alone)
             self.loading = answer.model
         elif answer is not None:
             self._opened(answer, before)
@@ -57,12 +58,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.engine[found.id] = found
         open = [self.engine[id] for id in before]
         assert len(open) < CAPACITY
-        assert not open or not (found.alone or any(ticket.alone for ticket in open))
+        if any(ticket.alone for ticket in open):
+            assert found.lane is Lane.INTERACTIVE and not found.alone
+            assert self.now >= MAX_WAIT + min(self.apart[ticket.id] for ticket in open if ticket.alone)
         assert found.model == self.scheduler.focus or found.model in self.resident
         if found.alone:
+            assert not open
+            self.apart[found.id] = self.now
             return
         assert found.lane is Lane.INTERACTIVE or sum(ticket.lane is Lane.BATCH for ticket in open) < CAPACITY - 1
-        assert not any(ticket.alone for ticket in self.waiting.values())
+        if any(ticket.alone for ticket in self.waiting.values()):
+            assert open or found.lane is Lane.INTERACTIVE
         beside = (found.model, found.lane, found.owner)
         rivals = [ticket for ticket in self.waiting.values() if (ticket.model, ticket.lane, ticket.owner) == beside]
         assert all(found.since <= ticket.since for ticket in rivals)
