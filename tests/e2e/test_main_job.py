@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from schemas.events import Event
+from schemas.operations import DIARIZE
 from schemas.results import DiarizationCompleted, DiarizationResult
 from schemas.topics import Topic
 from tests.support import recordings
@@ -107,7 +108,7 @@ def test_a_polled_job_and_a_bare_consumer_agree(api: httpx.Client, stack: Stack)
     event = until(read, 30)
     consumer.close()
     assert event.id == f"{job['id']}/live"
-    assert event.read(DiarizationCompleted).result == polled
+    assert event.read(DIARIZE.completed, DiarizationCompleted).result == polled
 
     rttm = api.get(f"{answer.headers['location']}/result", params={"format": "rttm"}).raise_for_status().text
     assert len(rttm.splitlines()) == len(polled.segments)

@@ -99,6 +99,20 @@ class Fleet:
         await self.until(ready, START_LIMIT)
         return worker
 
+    async def join(self) -> None:
+        """One more worker; returns when it has computed something, and all have their partitions: a group in which one joins
+        and another leaves at the same moment may throw a third one out, whose open jobs are then done by two.
+        """
+        await self.start()
+        name = f"worker-{len(self.workers)}"
+
+        def settled() -> bool:
+            engine = read_state(self.data_dir, name).get("engine_pid")
+            states = {read_state(self.data_dir, f"worker-{n + 1}").get("state") for n in range(len(self.workers))}
+            return states == {"ready"} and any(each.engine == engine for each in self.computed())
+
+        await self.until(settled, START_LIMIT)
+
     async def stop(self, worker: subprocess.Popen[bytes]) -> int:
         """SIGTERM; returns its exit code."""
         worker.send_signal(signal.SIGTERM)
@@ -186,7 +200,7 @@ async def keep_busy(fleet: Fleet, jobs: int, change: asyncio.Task[Any] | None = 
 async def join_and_leave(fleet: Fleet, jobs: int) -> int:
     """So many jobs or some more; half-way a worker joins and another leaves, whose exit code is returned. All have ended then."""
     await keep_busy(fleet, jobs // 2)
-    joining = asyncio.create_task(fleet.start())
+    joining = asyncio.create_task(fleet.join())
     await keep_busy(fleet, jobs // 4, joining)
     await joining
     leaving = asyncio.create_task(fleet.stop(fleet.workers[0]))
