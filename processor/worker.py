@@ -331,7 +331,8 @@ class Worker:
         self._tell()
 
     async def _stage_done(self, held: Held, finished: Finished) -> None:
-        done, held.found[done] = held.model, stages.fields(held, finished)
+        done = held.model
+        held.found[done] = stages.fields(held, finished)
         if held.complete:
             await self._finish(held)
             return

@@ -306,27 +306,19 @@ def test_a_device_with_other_networks_is_not_used(model: DiarizationModel, monke
 
 
 OFFLINE = """
-    import asyncio, io, os, pathlib, socket, sys
+    import asyncio, io, pathlib, sys
     from processor.engine_process import EngineProcess
     from processor.engines import child
     from processor.engines.base import EngineLost, Failed, Finished, JobTask
+    from tests.support.offline import refuse_network
     from tests.support.recordings import sample_wav
     from tests.support.worker import new_job
     from turnstream.object_store import connect
     from turnstream.records import Records
     from turnstream.settings import Settings
 
-    def refuse(what):
-        def call(*args, **kwargs):
-            with open(os.environ["TRIED"], "a") as tried:
-                print(what, args, file=tried)
-            raise OSError("no network here")
-        return call
-
     # Above the guard of __main__: the engine process imports this file, too, before anything else.
-    socket.socket.connect = refuse("connect")
-    socket.socket.connect_ex = refuse("connect_ex")
-    socket.getaddrinfo = refuse("getaddrinfo")
+    refuse_network()
 
     async def main():
         settings = Settings(data_dir=pathlib.Path(sys.argv[1]))

@@ -245,18 +245,9 @@ def test_a_gpu_that_fails_is_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch
 
 
 OFFLINE = """
-    import os, socket
+    from tests.support.offline import refuse_network
 
-    def refuse(what):
-        def call(*args, **kwargs):
-            with open(os.environ["TRIED"], "a") as tried:
-                print(what, args, file=tried)
-            raise OSError("no network here")
-        return call
-
-    socket.socket.connect = refuse("connect")
-    socket.socket.connect_ex = refuse("connect_ex")
-    socket.getaddrinfo = refuse("getaddrinfo")
+    refuse_network()
 
     from processor.engines.hub import Hub
     from tests.support.engine import Shelf, all_ended, ends, run
