@@ -38,6 +38,13 @@ class Lane(StrEnum):
     BATCH = "batch"
 
 
+class Mode(StrEnum):
+    """How the voice prints are computed."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
+
 class DiarizeParams(Form):
     """What a caller may say about the speakers of a recording."""
 
