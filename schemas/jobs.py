@@ -28,6 +28,8 @@ JobKey = tuple[str, str]
 LIVE_RUN = "live"
 DEFAULT_OPERATION = "diarize"
 MAX_SPEAKERS = 100
+MAX_DURATION_EDIT = 60.0
+"""Seconds up to which gaps may be filled and turns dropped."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
@@ -42,7 +44,18 @@ class Mode(StrEnum):
     """How the voice prints are computed."""
 
     EXACT = "exact"
+    """The turns that stock pyannote.audio finds."""
     FAST = "fast"
+    """Several times as fast, nearly as good; a recording that looks risky is computed exactly all the same."""
+
+
+class Channels(StrEnum):
+    """What a recording with several channels is."""
+
+    MIX = "mix"
+    """One scene: its channels are mixed before anything else."""
+    SPLIT = "split"
+    """One scene a channel, such as both ends of a telephone call: each has speakers of its own."""
 
 
 class DiarizeParams(Form):
@@ -53,7 +66,25 @@ class DiarizeParams(Form):
     )
     min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="at least so many speakers")
     max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="at most so many speakers")
-    mode: Literal["exact"] = Field(default="exact", description="exact: the turns that stock pyannote.audio finds")
+    mode: Mode | None = Field(
+        default=None,
+        description="exact: the turns that stock pyannote.audio finds; fast: nearly as good, several times as fast; "
+        "where absent, as the service is set (DIARIZATION_MODE)",
+    )
+    channels: Channels = Field(
+        default=Channels.MIX,
+        description="mix: the channels of a recording are mixed; split: each has speakers of its own, as on the telephone",
+    )
+    embeddings: bool = Field(default=False, description="true: the result brings a voice print of each speaker")
+    min_duration_off: float | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_DURATION_EDIT,
+        description="seconds; shorter gaps between two turns of one speaker are filled; where absent, as the model says",
+    )
+    min_duration_on: float = Field(
+        default=0.0, ge=0, le=MAX_DURATION_EDIT, description="seconds; shorter turns are dropped"
+    )
 
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:

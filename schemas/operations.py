@@ -10,9 +10,16 @@ from schemas.topics import Topic
 
 _AUDIO = {"duration": 8.0, "sha256": "e3b0c44298fc1c14...", "sample_rate": 16000, "channels": 1}
 _TURNS: list[dict[str, Any]] = [
-    {"speaker": "SPEAKER_00", "start": 0.12, "end": 4.56},
-    {"speaker": "SPEAKER_01", "start": 4.4, "end": 7.25},
+    {"speaker": "SPEAKER_00", "start": 0.12, "end": 4.56, "confidence": 0.93},
+    {"speaker": "SPEAKER_01", "start": 4.4, "end": 7.25, "confidence": 0.88},
 ]
+_STATS: dict[str, Any] = {
+    "speaker_stats": [
+        {"speaker": "SPEAKER_00", "speaking_time": 4.44, "share": 0.609},
+        {"speaker": "SPEAKER_01", "speaking_time": 2.85, "share": 0.391},
+    ],
+    "overlap_share": 0.022,
+}
 _WORDS: list[dict[str, Any]] = [
     {"word": " Hello,", "start": 0.2, "end": 0.6, "probability": 0.98},
     {"word": " Anna.", "start": 0.6, "end": 1.1, "probability": 0.95},
@@ -24,6 +31,7 @@ _DIARIZATION: dict[str, Any] = {
     "exclusive_segments": [{**_TURNS[0], "end": 4.4}, _TURNS[1]],
     "num_speakers": 2,
     "speakers": ["SPEAKER_00", "SPEAKER_01"],
+    **_STATS,
     "performance": 1.25,
     "timings": {
         "queue": 0.01,
@@ -73,6 +81,7 @@ _TRANSCRIPT: dict[str, Any] = {
     "turns": _TURNS,
     "num_speakers": 2,
     "speakers": ["SPEAKER_00", "SPEAKER_01"],
+    **_STATS,
     "performance": 2.15,
     "timings": {"diarize": _DIARIZATION["timings"], "transcribe": _TRANSCRIPTION["timings"]},
     "warnings": [],

@@ -16,6 +16,21 @@ class Segment(Value):
     start: float
     end: float
     confidence: float | None = Field(default=None, ge=0, le=1)
+    channel: int | None = Field(
+        default=None, ge=0, description="of the recording, the first is 0; where its channels are told apart"
+    )
+
+
+class SpeakerStats(Value):
+    """What is known of one speaker."""
+
+    speaker: str
+    speaking_time: float = Field(ge=0, description="seconds of turns, overlapped ones included")
+    share: float = Field(ge=0, le=1, description="of the speaking time of all speakers")
+    channel: int | None = Field(default=None, ge=0, description="where the channels of the recording are told apart")
+    embedding: list[float] | None = Field(
+        default=None, description="a voice print, where it was asked for and there was speech enough for one"
+    )
 
 
 class Timings(Value):
@@ -50,7 +65,7 @@ class AnalysedAudio(Value):
 class ModelInfo(Value):
     name: str = Field(description="such as pyannote/speaker-diarization-community-1")
     source: str = Field(description="directory, hub or open-pack")
-    mode: str
+    mode: str = Field(description="how it was computed: of diarization exact or fast, of transcription the number format")
     device: str
     revision: str = Field(description="short hash over the weights that were loaded")
 
@@ -64,6 +79,10 @@ class DiarizationResult(Value):
     exclusive_segments: list[Segment]
     num_speakers: int
     speakers: list[str]
+    speaker_stats: list[SpeakerStats] = Field(default_factory=list, description="one for each of `speakers`")
+    overlap_share: float = Field(
+        default=0.0, ge=0, le=1, description="time in which several speak, of the time in which anybody does"
+    )
     performance: float = Field(description="seconds of processing")
     timings: Timings
     warnings: list[str] = Field(default_factory=list, description="stable codes")
@@ -140,6 +159,10 @@ class TranscriptResult(Value):
     turns: list[Segment] = Field(description="who spoke when; turns may overlap")
     num_speakers: int
     speakers: list[str]
+    speaker_stats: list[SpeakerStats] = Field(default_factory=list, description="one for each of `speakers`")
+    overlap_share: float = Field(
+        default=0.0, ge=0, le=1, description="time in which several speak, of the time in which anybody does"
+    )
     performance: float = Field(description="seconds of processing, of both stages")
     timings: dict[str, Timings | TranscriptionTimings] = Field(description="by stage")
     warnings: list[str] = Field(default_factory=list, description="stable codes")

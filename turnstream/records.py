@@ -2,6 +2,7 @@
 
     jobs/<id>/job.json                                   what was accepted
     jobs/<id>/audio                                      the recording as it came
+    jobs/<id>/analysis/<fingerprint>                     what networks said of it: further runs start from there
     jobs/<id>/runs/<run>/{result,error,cancelled}.json   how a run ended; each is written once
     jobs/<id>/runs/<run>/attempts.json                   how often it was opened
     pending/<id>/<run>                                   the mark of a run that has not ended
@@ -94,6 +95,10 @@ def _job_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/"
 
 
+def _analysis_key(job_id: str, fingerprint: str) -> str:
+    return f"{_job_prefix(job_id)}analysis/{fingerprint}"
+
+
 def _run_key(job_id: str, run: str, name: str) -> str:
     return f"jobs/{job_id}/runs/{run}/{name}.json"
 
@@ -175,6 +180,20 @@ class Records:
             opened.pop_all()
             return spool
 
+    def analysis(self, job_id: str, fingerprint: str) -> bytes | None:
+        """What was kept of the recording under this fingerprint, which says what computed it."""
+        try:
+            return self.store.get(_analysis_key(job_id, fingerprint))
+        except ObjectNotFound:
+            return None
+
+    def keep_analysis(self, job_id: str, fingerprint: str, data: bytes) -> None:
+        """Keep it as long as the job; nothing stays of a job that was erased meanwhile."""
+        key = _analysis_key(job_id, fingerprint)
+        self.store.put(key, data)
+        if not exists(self.store, f"{_job_prefix(job_id)}job.json"):
+            self.store.delete(key)
+
     def erase(self, job: Job) -> None:
         """Remove everything about a job.
 
@@ -190,6 +209,8 @@ class Records:
         """Remove what a submission that never came to its end left behind."""
         with suppress(JobNotFound, Damaged):  # it did not get so far
             self.store.delete(_index_key(self.job(job_id)))
+        # First of all: who still writes something of it looks for this one afterwards, and removes what it wrote.
+        self.store.delete(f"{_job_prefix(job_id)}job.json")
         self.store.delete_prefix(_job_prefix(job_id))
         self.store.delete_prefix(_mark_key(job_id, ""))
 

@@ -11,6 +11,7 @@ from pydantic import ByteSize, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import SettingsInvalid
+from schemas.jobs import Mode
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
@@ -46,6 +47,17 @@ class Settings(BaseSettings):
     enable_diarization: bool = Field(
         default=True, description="false: diarization is refused with 503; what is queued stays queued"
     )
+    diarization_mode: Mode = Field(
+        default=Mode.EXACT,
+        description="how the voice prints are computed for jobs that do not say it: exact as stock pyannote.audio does, "
+        "fast several times as fast and nearly as good",
+    )
+    keep_analysis: bool = Field(
+        default=True,
+        description="keep what the networks said of a recording until its job is erased, about 6 MB an hour of speech, so "
+        "that another run of the job with another number of speakers takes seconds",
+    )
+    tf32: bool = Field(default=False, description="on CUDA: matrix products of the networks in TF32")
     diarization_max_batch_size: int = Field(default=8, ge=1, le=64, description="jobs the engine holds open at once")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the networks run")
     engine: Literal["pyannote", "scripted"] = Field(

@@ -26,6 +26,8 @@ def combine(stages: Mapping[str, Fields]) -> Fields:
         "turns": turns,
         "num_speakers": diarized["num_speakers"],
         "speakers": diarized["speakers"],
+        "speaker_stats": diarized.get("speaker_stats", []),
+        "overlap_share": diarized.get("overlap_share", 0.0),
         "performance": round(sum(fields["performance"] for fields in stages.values()), 3),
         "timings": {name: fields["timings"] for name, fields in stages.items()},
         "warnings": list(dict.fromkeys(code for fields in stages.values() for code in fields.get("warnings", ()))),

@@ -15,6 +15,8 @@ from schemas.jobs import MAX_SPEAKERS, DiarizeParams, JobId, JobState, Progress,
         {"min_speakers": 2, "max_speakers": 2},
         {"num_speakers": 3, "min_speakers": 2, "max_speakers": 4},
         {"mode": "exact"},
+        {"mode": "fast", "channels": "split", "embeddings": True},
+        {"min_duration_off": 0.5, "min_duration_on": 0.25},
     ],
 )
 def test_good_parameters(params: dict[str, object]):
@@ -30,7 +32,13 @@ def test_good_parameters(params: dict[str, object]):
         ({"num_speakers": 5, "max_speakers": 2}, "outside"),
         ({"speakers": 2}, "Extra inputs"),
         ({"num_speakers": "two"}, "valid integer"),
-        ({"mode": "sloppy"}, "exact"),
+        ({"mode": "sloppy"}, "'exact' or 'fast'"),
+        ({"channels": "left"}, "'mix' or 'split'"),
+        ({"embeddings": "some"}, "valid boolean"),
+        ({"min_duration_off": -0.1}, "greater than or equal to 0"),
+        ({"min_duration_on": 61}, "less than or equal to 60"),
+        ({"min_duration_on": "nan"}, "less than|greater than|finite"),
+        ({"min_duration_off": "nan"}, "less than|greater than|finite"),
     ],
 )
 def test_bad_parameters(params: dict[str, object], message: str):
