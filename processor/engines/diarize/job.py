@@ -17,7 +17,7 @@ from processor.engines.diarize.clustering import Turn, Turns
 from processor.engines.diarize.embedding import Array
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.windows import Samples, Windows
-from schemas.jobs import DiarizeParams, Lane, Progress
+from schemas.jobs import DiarizeParams, Lane, Mode, Progress
 
 
 class Stage(StrEnum):
@@ -83,7 +83,7 @@ class OpenJob:
         self._model = {
             "name": model.weights.name,
             "source": str(model.weights.source),
-            "mode": self.params.mode,
+            "mode": self.params.mode or Mode.EXACT,
             "device": model.device,
             "revision": model.weights.revision,
         }
