@@ -4,53 +4,86 @@ Stock pyannote runs the network once for each (window, speaker), though only its
 speaker. Here one pass over a window serves all its speakers, and a window where nobody speaks needs none.
 """
 
-import math
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from processor.engines.diarize.quiet import quiet
-from processor.engines.diarize.windows import Samples, batch
+from processor.engines.diarize.analysis import Analysis
+from processor.engines.diarize.pieces import Array, Piece
+from processor.engines.diarize.transfer import to_device
+from processor.engines.diarize.tuning import Tuning
+from processor.engines.diarize.voice import VoiceNetwork
+from processor.engines.diarize.windows import Windows, batch
+from schemas.jobs import Mode
 
-WINDOWS_A_PASS = 2
-"""A window costs the same in passes of one to six on a CPU; two keep a step below half a second there."""
 
-Array = npt.NDArray[np.float32]
+class Masks:
+    """Upstream's rule which frames make a voice print. Outlives the networks."""
 
+    def __init__(self, min_frames: int, *, exclude_overlap: bool) -> None:
+        """More than `min_frames` of clean speech are needed for overlapped speech to be left out."""
+        self._min_frames, self._exclude_overlap = min_frames, exclude_overlap
 
-class Embedder:
-    """Passes of fixed shape through the network of `embedding`, a PyannoteAudioPretrainedSpeakerEmbedding."""
-
-    def __init__(self, embedding: Any, *, size: int, frames: int, speakers: int, exclude_overlap: bool) -> None:
-        self._embedding = embedding
-        self._size, self._frames, self._speakers = size, frames, speakers
-        self._exclude_overlap = exclude_overlap
-        self.dimension: int = embedding.dimension
-        # As stock does: with less clean speech than the network needs for one vector, overlapped speech is used too.
-        with quiet:  # upstream finds that need by trying ever shorter noise, and torch complains
-            self._min_frames = math.ceil(frames * embedding.min_num_samples / size)
-
-    def masks(self, activity: Array) -> Array:
-        """Which frames of a window make each speaker's vector: (frames, speakers) to (speakers, frames)."""
+    def __call__(self, activity: npt.NDArray[np.uint8]) -> Array:
+        """Of one window, for each speaker: (frames, speakers) to (speakers, frames)."""
         used = activity
         if self._exclude_overlap:
             clean = activity * (activity.sum(axis=1, keepdims=True) < 2)
             used = np.where(clean.sum(axis=0) > self._min_frames, clean, activity)
         return np.ascontiguousarray(used.T, dtype=np.float32)
 
-    def blank(self, windows: int) -> Array:
-        """Vectors for all windows before any pass. Those of silent speakers stay: the clustering never looks at them."""
-        return np.ones((windows, self._speakers, self.dimension), dtype=np.float32)
 
-    def __call__(self, windows: Sequence[Samples], masks: Sequence[Array]) -> Array:
-        """Vectors as an array of shape (windows, speakers, dimension), of WINDOWS_A_PASS windows at most."""
-        device = self._embedding.device
-        waveforms = torch.from_numpy(batch(windows, WINDOWS_A_PASS, self._size)).to(device)
-        weights = np.zeros((WINDOWS_A_PASS, self._speakers, self._frames), dtype=np.float32)
-        weights[: len(masks)] = masks
+class Embedder:
+    """Passes of fixed shape through the embedding network."""
+
+    def __init__(self, network: VoiceNetwork, tuning: Tuning, *, size: int, frames: int, speakers: int) -> None:
+        self._network = network
+        self._size, self._frames, self._speakers = size, frames, speakers
+        self.room = tuning.embedding_rows
+        """Pieces of one call."""
+
+    def __call__(self, pieces: Sequence[Piece]) -> Array:
+        """Vectors as an array of shape (pieces, speakers, dimension), of `room` windows at most."""
+        waveforms = to_device(batch([piece.samples for piece in pieces], self.room, self._size), self._network.device)
+        masks = np.zeros((self.room, self._speakers, self._frames), dtype=np.float32)
+        for row, piece in zip(masks, pieces, strict=False):
+            row[:] = piece.masks
         with torch.inference_mode():
-            vectors = self._embedding.model_(waveforms, weights=torch.from_numpy(weights).to(device))
-        return vectors.cpu().numpy()[: len(windows)]
+            frames = self._network.frames(waveforms)
+            vectors = self._network.vectors(frames, to_device(masks, self._network.device))
+        return vectors.cpu().numpy()[: len(pieces)]
+
+
+class WindowEmbedding:
+    """Exact: a piece is a window in which somebody speaks."""
+
+    mode = Mode.EXACT
+
+    def __init__(self, windows: Windows, analysis: Analysis, masks: Masks) -> None:
+        self._windows, self._analysis, self._masks = windows, analysis, masks
+        spoken = np.flatnonzero(analysis.activity.any(axis=(1, 2)))
+        self._waiting = deque(int(index) for index in spoken)
+        self._count = len(spoken)
+
+    def pieces(self, room: int) -> list[Piece]:
+        return [
+            Piece(index, self._windows[index], self._masks(self._analysis.activity[index]))
+            for index in islice(self._waiting, room)
+        ]
+
+    def take(self, index: int, value: Array) -> None:
+        speaking = self._analysis.activity[index].any(axis=0)
+        self._analysis.vectors[index, speaking] = value[speaking]
+        self._waiting.popleft()
+
+    @property
+    def done(self) -> bool:
+        return not self._waiting
+
+    @property
+    def fraction(self) -> float:
+        return 1 - len(self._waiting) / self._count if self._count else 1.0

@@ -1,17 +1,23 @@
 """A diarization model in memory: two networks, and the clustering that follows them."""
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
 import torch
 
-from processor.engines.diarize import device, embedding, segmentation
+from processor.engines.diarize import device
+from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import Turns, cluster
-from processor.engines.diarize.embedding import Embedder
+from processor.engines.diarize.embedding import Embedder, Masks, WindowEmbedding
+from processor.engines.diarize.pieces import Embedding
+from processor.engines.diarize.quiet import quiet
 from processor.engines.diarize.segmentation import Segmenter
+from processor.engines.diarize.tuning import tuning
+from processor.engines.diarize.voice import VoiceNetwork
 from processor.engines.diarize.windows import Samples, Windows
-from schemas.jobs import DiarizeParams
+from schemas.jobs import DiarizeParams, Mode
 from turnstream import weights
 from turnstream.settings import Settings
 from turnstream.weights import Weights
@@ -20,51 +26,71 @@ log = logging.getLogger(__name__)
 
 
 class DiarizationModel:
-    """What the engine computes with. `segmenter` and `embedder` are used from one thread, `clustering` from others."""
+    """What the engine computes with. `segmenter` and `embedders` are used from one thread, `clustering` from others."""
 
     def __init__(self, pipeline: Any, weights: Weights) -> None:
-        """`pipeline` comes from `pipeline.build`, with its networks on the CPU."""
+        """`pipeline` comes from `pipeline.build`, with its networks on the CPU; it is of no use of its own any more."""
         self._pipeline = pipeline
         self.clustering = pipeline.without_networks()
         """All that follows the networks; outlives them."""
         self.weights = weights
-        self.device = "cpu"
-        # The layout in which convolutions are fastest; the values are the same.
-        pipeline.speaker_embedding.model_.to(memory_format=torch.channels_last)
-        self.segmenter = Segmenter(pipeline.segmentation_inference)
-        self.embedder = Embedder(
-            pipeline.speaker_embedding,
-            size=self.segmenter.size,
-            frames=self.segmenter.frames,
-            speakers=self.segmenter.speakers,
-            exclude_overlap=pipeline.embedding_exclude_overlap,
-        )
+        self._masks = _masks(pipeline)
         pipeline.forget_networks()
+        self._network = VoiceNetwork(pipeline.speaker_embedding)
+        self._tune("cpu")
+
+    def _tune(self, device: str) -> None:
+        chosen = tuning(device)
+        self.device = device
+        self.segmenter = Segmenter(self._pipeline.segmentation_inference, chosen)
+        shape = {
+            "size": self.segmenter.size,
+            "frames": self.segmenter.frames,
+            "speakers": self.segmenter.speakers,
+        }
+        self.embedders = {Mode.EXACT: Embedder(self._network, chosen, **shape)}
 
     def to(self, device: str) -> None:
         self._pipeline.to(torch.device(device))
-        self.device = device
+        self._network.to(device)
+        self._tune(device)
 
     def windows(self, samples: Samples) -> Windows:
         return Windows(samples, self.segmenter.size, self.segmenter.step)
 
+    def blank(self, windows: int) -> Analysis:
+        """Of so many windows, before any pass."""
+        return Analysis.blank(windows, self.segmenter.frames, self.segmenter.speakers, self._network.dimension)
+
+    def embedding(self, mode: Mode, windows: Windows, analysis: Analysis) -> Embedding:
+        """The embedding stage of a waveform whose activity is known; it fills in the vectors, and holds no networks."""
+        return WindowEmbedding(windows, analysis, self._masks)
+
     def diarize(self, samples: Samples, params: DiarizeParams | None = None) -> Turns:
         """One recording from its start to its end, in the very passes that the engine makes of it."""
         windows = self.windows(samples)
-        activity = np.concatenate(
-            [self.segmenter([windows[i] for i in some]) for some in passes(len(windows), segmentation.WINDOWS_A_PASS)]
+        analysis = self.blank(len(windows))
+        for start in range(0, len(windows), self.segmenter.room):
+            some = range(start, min(start + self.segmenter.room, len(windows)))
+            analysis.activity[start : some.stop], _ = self.segmenter([windows[i] for i in some])
+        embedding = self.embedding(Mode.EXACT, windows, analysis)
+        embedder = self.embedders[embedding.mode]
+        while not embedding.done:
+            pieces = embedding.pieces(embedder.room)
+            for piece, value in zip(pieces, embedder(pieces), strict=True):
+                embedding.take(piece.index, value)
+        return cluster(
+            self.clustering, analysis.activity.astype(np.float32), analysis.vectors, params or DiarizeParams()
         )
-        vectors = self.embedder.blank(len(windows))
-        spoken = np.flatnonzero(activity.any(axis=(1, 2)))
-        for some in passes(len(spoken), embedding.WINDOWS_A_PASS):
-            chosen = spoken[some]
-            masks = [self.embedder.masks(activity[i]) for i in chosen]
-            vectors[chosen] = self.embedder([windows[i] for i in chosen], masks)
-        return cluster(self.clustering, activity, vectors, params or DiarizeParams())
 
 
-def passes(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+def _masks(pipeline: Any) -> Masks:
+    inference, embedding = pipeline.segmentation_inference, pipeline.speaker_embedding
+    size = inference.model.audio.get_num_samples(inference.duration)
+    with quiet:  # upstream finds what the network needs by trying ever shorter noise, and torch complains
+        needed = embedding.min_num_samples
+    min_frames = math.ceil(inference.model.num_frames(size) * needed / size)
+    return Masks(min_frames, exclude_overlap=pipeline.embedding_exclude_overlap)
 
 
 def load(settings: Settings) -> DiarizationModel:

@@ -1,44 +1,80 @@
 """The first network: who of a window's few speakers is active in each of its frames."""
 
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from processor.engines.diarize.transfer import to_device
+from processor.engines.diarize.tuning import Tuning
 from processor.engines.diarize.windows import Samples, batch
 
-WINDOWS_A_PASS = 8
-"""Every pass has this shape, the last one padded, so that the activity found in a window does not depend on its neighbours."""
+NEAR_TIE = 1e-4
+"""Log probabilities that are closer than that may come in another order elsewhere: float sums depend on the shape of a pass."""
+
+Activity = npt.NDArray[np.uint8]
 
 
 class Segmenter:
-    """Passes of fixed shape through the segmentation network of `inference`, a pyannote.audio.Inference."""
+    """Passes of fixed shape through the segmentation network of `inference`, a pyannote.audio.Inference.
 
-    def __init__(self, inference: Any) -> None:
+    The last pass of a recording is padded, so that the activity found in a window does not depend on its neighbours.
+    """
+
+    def __init__(self, inference: Any, tuning: Tuning) -> None:
         self._inference = inference
         self._network = inference.model
+        self._tuning = tuning
+        self._lanes = _Lanes(tuning.lanes) if tuning.lanes > 1 else None
+        self.room = tuning.segmentation_room
+        """Windows of one call."""
         self.size: int = self._network.audio.get_num_samples(inference.duration)
         self.step: int = round(inference.step * self._network.audio.sample_rate)
         self.frames: int = self._network.num_frames(self.size)
         self.speakers: int = len(self._network.specifications.classes)
 
-    def __call__(self, windows: Sequence[Samples]) -> npt.NDArray[np.float32]:
-        """Activity, 0 or 1, as an array of shape (windows, frames, speakers), of WINDOWS_A_PASS windows at most."""
-        waveforms = torch.from_numpy(batch(windows, WINDOWS_A_PASS, self.size)).to(self._inference.device)
-        with torch.inference_mode(), _one_thread():
-            activity = self._inference.conversion(self._network(waveforms))
-        return activity.cpu().numpy()[: len(windows)]
+    def __call__(self, windows: Sequence[Samples]) -> tuple[Activity, npt.NDArray[np.int64]]:
+        """Of `room` windows at most: activity, 0 or 1, as (windows, frames, speakers); and the number of frames in each
+        window whose two best classes are a NEAR_TIE."""
+        rows = self._tuning.segmentation_rows
+        passes = [windows[start : start + rows] for start in range(0, len(windows), rows)]
+        found = self._lanes.map(self._pass, passes) if self._lanes is not None else map(self._pass, passes)
+        activity, ties = zip(*found, strict=True)
+        return np.concatenate(activity), np.concatenate(ties)
+
+    def _pass(self, windows: Sequence[Samples]) -> tuple[Activity, npt.NDArray[np.int64]]:
+        array = batch(windows, self._tuning.segmentation_rows, self.size)
+        with torch.inference_mode():
+            scores = self._network(to_device(array, self._inference.device))
+            best = scores.topk(2, dim=-1).values
+            ties = (best[..., 0] - best[..., 1] < NEAR_TIE).sum(dim=1)
+            activity = self._inference.conversion(scores).to(torch.uint8)
+        return activity.cpu().numpy()[: len(windows)], ties.cpu().numpy()[: len(windows)]
+
+
+class _Lanes:
+    """Threads in each of which torch uses one core."""
+
+    def __init__(self, count: int) -> None:
+        with _one_core():
+            self._threads = ThreadPoolExecutor(count, "segmentation", partial(torch.set_num_threads, 1))
+
+    def map(self, work: Any, passes: Sequence[Any]) -> list[Any]:
+        with _one_core():
+            return list(self._threads.map(work, passes))
 
 
 @contextmanager
-def _one_thread() -> Generator[None]:
-    """On a CPU this network is a chain of a thousand small steps: threads would wait for each other more than they work."""
-    threads = torch.get_num_threads()
+def _one_core() -> Generator[None]:
+    """Torch counts cores for each thread, but those of its matrix products for the whole process."""
+    cores = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(cores)

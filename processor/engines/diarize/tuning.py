@@ -1,0 +1,34 @@
+"""How much a pass of each network takes on, by device.
+
+Shapes are fixed for a device, whatever the number of its cores: what a network says of a window depends on nothing else.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Passes of one kind of device. docs/benchmarks/engine.md has what the choices gain."""
+
+    segmentation_rows: int
+    """Windows that the segmentation network sees at once."""
+    embedding_rows: int
+    """Windows, or blocks, that the embedding network sees at once."""
+    lanes: int = 1
+    """Segmentation passes that run beside each other, each on a core of its own."""
+
+    @property
+    def segmentation_room(self) -> int:
+        return self.segmentation_rows * self.lanes
+
+
+def tuning(device: str) -> Tuning:
+    """On a CPU, the segmentation network is a chain of a thousand small steps, in which threads wait for each other more
+    than they work: a pass for each core does twice as much. The embedding network fills all cores by itself; a window
+    costs it the same in passes of one to eight, and two keep a step well below half a second.
+    """
+    if device == "cpu":
+        return Tuning(segmentation_rows=4, embedding_rows=2, lanes=torch.get_num_threads())
+    return Tuning(segmentation_rows=32, embedding_rows=32)

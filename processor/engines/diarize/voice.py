@@ -1,0 +1,53 @@
+"""The embedding network as two parts: frames of a waveform, and a vector from the frames of each speaker."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from processor.engines.diarize.pooling import pool
+from processor.engines.diarize.trunk import Trunk
+
+
+class VoiceNetwork:
+    """WeSpeaker's ResNets through `Trunk` and `pool`; any other network of pyannote.audio as it is."""
+
+    def __init__(self, embedding: Any) -> None:
+        """`embedding` is pyannote's PyannoteAudioPretrainedSpeakerEmbedding, which goes on holding the network."""
+        self._embedding = embedding
+        self._model = embedding.model_
+        self.dimension: int = embedding.dimension
+        self._trunk = Trunk(self._model) if Trunk.fits(self._model) else None
+
+    @property
+    def device(self) -> Any:
+        return self._embedding.device
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether frames can be shared between windows, as fast mode does."""
+        return self._trunk is not None
+
+    def to(self, device: str) -> None:
+        if self._trunk is not None:
+            self._trunk.to(device)
+
+    def filter_banks(self, waveforms: Tensor) -> Tensor:
+        """(batch, 1, samples) to (batch, time, mels), 100 a second, less their mean over the waveform."""
+        return self._model.compute_fbank(waveforms)
+
+    def frames(self, waveforms: Tensor) -> Tensor:
+        """(batch, 1, samples) to (batch, features, time), 12.5 frames a second."""
+        if self._trunk is None:
+            return self._model.forward_frames(waveforms)
+        return self._trunk(self.filter_banks(waveforms))
+
+    def vectors(self, frames: Tensor, masks: Tensor) -> Tensor:
+        """A vector for each speaker of each row: (batch, speakers, dimension) from frames and (batch, speakers, time) masks."""
+        if self._trunk is None:
+            return self._model.forward_embedding(frames, weights=masks)
+        resnet = self._model.resnet
+        vectors = resnet.seg_1(pool(frames, masks))
+        if not resnet.two_emb_layer:
+            return vectors
+        return resnet.seg_2(resnet.seg_bn_1(torch.relu(vectors).transpose(1, 2)).transpose(1, 2))
