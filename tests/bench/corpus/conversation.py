@@ -47,6 +47,7 @@ class Conversation:
         self._lines = {name: self._deck(voice.lines) for name, voice in self.cast.items()}
         self._nods = {name: self._deck(voice.nods) for name, voice in self.cast.items()}
         self._free = dict.fromkeys(self.cast, 0.0)
+        self._said = dict.fromkeys(self.cast, 0.0)
         names = list(self.cast)
         self._talkative = dict(zip(names, self.random.uniform(0.4, 1.0, len(names)), strict=True))
 
@@ -64,7 +65,7 @@ class Conversation:
         if self.random.random() < _SAME_AGAIN:
             return last
         others = [name for name in self.cast if name != last] or [last]
-        weights = np.array([self._talkative[name] for name in others])
+        weights = np.array([self._talkative[name] / (5 + self._said[name]) for name in others])
         return str(self.random.choice(others, p=weights / weights.sum()))
 
     def _turn(self, speaker: str) -> None:
@@ -79,7 +80,7 @@ class Conversation:
         """Of the next turn: while the last one lasts where there is less overlap yet than there should be."""
         if self.placed and self._overlapped < self.recipe.overlap * self._spoken:
             last = self.placed[-1]
-            return self._end - min(self.random.uniform(0.4, 1.8), 0.7 * (last.end - last.at))
+            return self._end - min(self.random.uniform(0.4, 2.5), 0.8 * (last.end - last.at))
         if self.random.random() < _LONG_PAUSE:
             return self._end + self.random.uniform(2, 6)
         return self._end + min(0.05 + self.random.exponential(0.4), 2.0)
@@ -100,6 +101,7 @@ class Conversation:
         )
         self._overlapped += already
         self._spoken += placed.end - at - already
+        self._said[voice] += placed.end - at
         self._free[voice] = placed.end
         self.placed.append(placed)
         return placed.end
