@@ -1,0 +1,140 @@
+"""Jobs and their recordings."""
+
+import logging
+import shutil
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+from schemas.errors import JobNotFound, StoreUnavailable
+from schemas.jobs import LIVE_RUN, Job
+from turnstream.object_store.base import ObjectNotFound, exists
+from turnstream.records.agreements import Agreements
+from turnstream.records.objects import Damaged
+from turnstream.records.runs import Mark, MarkState, Runs, mark_key, runs_prefix
+
+log = logging.getLogger("turnstream.records")
+
+_LATEST = 10**13 - 1  # milliseconds: index keys count down from here, so that listing begins with the newest
+
+
+def _job_key(job_id: str) -> str:
+    return f"jobs/{job_id}/job.json"
+
+
+def _audio_key(job_id: str) -> str:
+    return f"jobs/{job_id}/audio"
+
+
+def _analysis_key(job_id: str, fingerprint: str) -> str:
+    return f"jobs/{job_id}/analysis/{fingerprint}"
+
+
+def _index_key(job: Job) -> str:
+    return f"index/{job.owner}/{_LATEST - int(job.created_at.timestamp() * 1000):013d}-{job.id}"
+
+
+class Records(Runs, Agreements):
+    """All of them, over one object store."""
+
+    def create(self, job: Job, audio: BinaryIO | None) -> None:
+        """Store an accepted job and its recording. The mark comes first: whatever is interrupted here, the sweep finds it."""
+        self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        if audio is not None and job.audio is not None:
+            self.store.put_stream(_audio_key(job.id), audio, size=job.audio.size)
+        self._put(_job_key(job.id), job)
+        self.store.put(_index_key(job), b"")
+
+    def job(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        try:
+            return self._get(_job_key(job_id), Job)
+        except ObjectNotFound:
+            raise JobNotFound(f"There is no job {job_id}") from None
+
+    def job_of_run(self, job_id: str, run: str) -> Job:
+        """The job as one of its runs computes it: with that run's parameters, asked for when that was. Raises JobNotFound."""
+        job, request = self.job(job_id), None if run == LIVE_RUN else self.run_request(job_id, run)
+        return job if request is None else job.model_copy(update=dict(request))
+
+    def jobs(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Job], str | None]:
+        """An owner's jobs, newest first, and the cursor of the next page (None on the last)."""
+        prefix = f"index/{owner}/"
+        start = f"{prefix}{after}" if after else None
+        keys = [info.key for info in islice(self.store.list(prefix, start_after=start), limit + 1)]
+        found: list[Job] = []
+        for key in keys[:limit]:
+            try:
+                found.append(self.job(key.removeprefix(prefix).split("-", 1)[1]))
+            except JobNotFound:  # erased between the listing and now
+                continue
+            except Damaged as error:
+                log.error("left out of a listing: %s", error.detail)
+        return found, keys[limit - 1].removeprefix(prefix) if len(keys) > limit else None
+
+    @contextmanager
+    def audio(self, job_id: str, spool_dir: Path) -> Generator[BinaryIO]:
+        """The recording, to be read and sought in. Where the store is elsewhere it is fetched into `spool_dir`, as a file
+        without a name: nobody has to clear away what a killed process leaves. Raises JobNotFound.
+        """
+        key = _audio_key(job_id)
+        with ExitStack() as opened:
+            try:
+                path = self.store.local_path(key)
+                file = opened.enter_context(path.open("rb") if path else self._fetched(key, spool_dir))
+            except (ObjectNotFound, FileNotFoundError):
+                raise JobNotFound(f"The recording of job {job_id} is gone") from None
+            yield file
+
+    def _fetched(self, key: str, spool_dir: Path) -> BinaryIO:
+        with ExitStack() as opened:
+            try:
+                spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                spool = opened.enter_context(TemporaryFile(dir=spool_dir))
+                with self.store.open(key) as stream:
+                    shutil.copyfileobj(stream, spool, 1 << 20)
+                spool.seek(0)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"a recording cannot be spooled to {spool_dir}: {error.strerror} (free some space, or set DATA_DIR)"
+                ) from error
+            opened.pop_all()
+            return spool
+
+    def analysis(self, job_id: str, fingerprint: str) -> bytes | None:
+        """What was kept of the recording under this fingerprint, which says what computed it."""
+        try:
+            return self.store.get(_analysis_key(job_id, fingerprint))
+        except ObjectNotFound:
+            return None
+
+    def keep_analysis(self, job_id: str, fingerprint: str, data: bytes) -> None:
+        """Keep it as long as the job; nothing stays of a job that was erased meanwhile."""
+        key = _analysis_key(job_id, fingerprint)
+        self.store.put(key, data)
+        if not exists(self.store, _job_key(job_id)):
+            self.store.delete(key)
+
+    def erase(self, job: Job) -> None:
+        """Remove everything about a job.
+
+        An accepting mark comes first, or back, and goes last: what is interrupted here is ended by the sweep. Endings go before
+        the rest, because the sweep takes a mark whose run has one for done.
+        """
+        self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        self.store.delete_prefix(runs_prefix(job.id))
+        self.store.delete(_index_key(job))
+        self.erase_unindexed(job.id)
+
+    def erase_unindexed(self, job_id: str) -> None:
+        """Remove what a submission that never came to its end left behind."""
+        with suppress(JobNotFound, Damaged):  # it did not get so far
+            self.store.delete(_index_key(self.job(job_id)))
+        # First of all: who still writes something of it looks for this one afterwards, and removes what it wrote.
+        self.store.delete(_job_key(job_id))
+        self.store.delete_prefix(f"jobs/{job_id}/")
+        self.store.delete_prefix(mark_key(job_id, ""))
