@@ -1,0 +1,61 @@
+"""The head of every raw report: what ran where, when, and with which versions."""
+
+import json
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_VERSIONS = ("torch", "pyannote.audio", "numpy")
+
+
+def head(command: str, *packages: str) -> dict[str, Any]:
+    """`command` repeats the run. Versions are told of torch and pyannote, and of `packages`."""
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions((*_VERSIONS, *packages)),
+        "load_average": [round(load, 2) for load in psutil.getloadavg()],
+    }
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "processor": processor(),
+        "cpus": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    """As the system names it, where it does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write(path: Path | None, document: dict[str, Any]) -> None:
+    """As JSON, if there is somewhere to write it to."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n")
