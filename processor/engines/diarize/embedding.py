@@ -53,8 +53,7 @@ class Embedder:
         for row, piece in zip(masks, pieces, strict=False):
             row[:] = piece.masks
         with torch.inference_mode():
-            frames = self._network.frames(waveforms)
-            vectors = self._network.vectors(frames, to_device(masks, self._network.device))
+            vectors = self._network(waveforms, to_device(masks, self._network.device))
         return vectors.cpu().numpy()[: len(pieces)]
 
 

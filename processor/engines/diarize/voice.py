@@ -32,20 +32,26 @@ class VoiceNetwork:
         if self._trunk is not None:
             self._trunk.to(device)
 
+    def __call__(self, waveforms: Tensor, masks: Tensor) -> Tensor:
+        """A vector for each speaker of each row: (batch, 1, samples) and (batch, speakers, any time) to (batch, speakers,
+        dimension)."""
+        if self._trunk is None:
+            return self._model(waveforms, weights=masks)
+        return self.vectors(self.frames(self.filter_banks(waveforms)), masks)
+
+    # Its parts
+
     def filter_banks(self, waveforms: Tensor) -> Tensor:
         """(batch, 1, samples) to (batch, time, mels), 100 a second, less their mean over the waveform."""
         return self._model.compute_fbank(waveforms)
 
-    def frames(self, waveforms: Tensor) -> Tensor:
-        """(batch, 1, samples) to (batch, features, time), 12.5 frames a second."""
-        if self._trunk is None:
-            return self._model.forward_frames(waveforms)
-        return self._trunk(self.filter_banks(waveforms))
+    def frames(self, filter_banks: Tensor) -> Tensor:
+        """(batch, time, mels) to (batch, features, time), 12.5 a second."""
+        assert self._trunk is not None  # noqa: S101 - only a network `in_parts` is asked
+        return self._trunk(filter_banks)
 
     def vectors(self, frames: Tensor, masks: Tensor) -> Tensor:
-        """A vector for each speaker of each row: (batch, speakers, dimension) from frames and (batch, speakers, time) masks."""
-        if self._trunk is None:
-            return self._model.forward_embedding(frames, weights=masks)
+        """(batch, features, time) and (batch, speakers, any time) to (batch, speakers, dimension)."""
         resnet = self._model.resnet
         vectors = resnet.seg_1(pool(frames, masks))
         if not resnet.two_emb_layer:
