@@ -29,24 +29,27 @@ class Upload:
     audio: AudioInfo | None
     """What the form says of the recording that lies at `path`; None where it has none."""
     fields: dict[str, str]
+    emptied: frozenset[str] = frozenset()
+    """Fields that are there without a value."""
 
     def discard(self) -> None:
         """Remove the spool. Blocks: a large file takes a moment."""
         self.path.unlink(missing_ok=True)
 
 
-async def read_form(request: Request, settings: Settings, threads: Threads) -> Upload:
-    """Receive a form; whatever goes wrong, nothing stays.
+async def read_form(request: Request, settings: Settings, threads: Threads, *, recording: bool = True) -> Upload:
+    """Receive a form, one without a recording where `recording` is false; whatever goes wrong, nothing stays.
 
     Raises InvalidRequest, AudioEmpty, UploadTooLarge, UploadTimeout, StoreUnavailable (the spool cannot be
     written) and Starlette's ClientDisconnect.
     """
     boundary = _boundary(request)
-    spool = Spool(settings.spool_dir, settings.max_upload_bytes)
+    largest = settings.max_upload_bytes if recording else 0
+    spool = Spool(settings.spool_dir, largest)
     try:
-        form = _Form(boundary, spool)
+        form = _Form(boundary, spool, recording=recording)
         async with asyncio.timeout(settings.upload_timeout):
-            await _receive(request, form, settings.max_upload_bytes + FORM_ALLOWANCE, threads)
+            await _receive(request, form, largest + FORM_ALLOWANCE, threads)
         spool.close()
         return form.upload()
     except BaseException as error:
@@ -96,10 +99,12 @@ class _Part:
 class _Form:
     """What a push parser calls, and what it gathered."""
 
-    def __init__(self, boundary: bytes, spool: Spool) -> None:
+    def __init__(self, boundary: bytes, spool: Spool, *, recording: bool) -> None:
         self.spool = spool
+        self._recording = recording
         self._room = FORM_ALLOWANCE
         self._fields: dict[str, str] = {}
+        self._emptied: set[str] = set()
         self._seen: set[str] = set()
         self._audio: _Part | None = None
         self._part = _Part()
@@ -124,7 +129,7 @@ class _Form:
     def upload(self) -> Upload:
         if not self._complete:
             raise InvalidRequest("The form ends before its last boundary")
-        return Upload(path=self.spool.path, audio=self._info(), fields=self._fields)
+        return Upload(self.spool.path, self._info(), self._fields, frozenset(self._emptied))
 
     def _info(self) -> AudioInfo | None:
         audio = self._audio
@@ -161,6 +166,8 @@ class _Form:
         part.name = options.get(b"name", b"").decode(errors="replace")
         part.filename = options[b"filename"].decode(errors="replace") if b"filename" in options else None
         if part.is_audio:
+            if not self._recording:
+                raise InvalidRequest("Send no recording: a run works on that of its job")
             if self._audio is not None:
                 raise InvalidRequest("Send one recording at a time: the form has two")
             self._audio = part
@@ -182,8 +189,11 @@ class _Form:
         self._room -= len(part.name) + len(part.value)
         if self._room < 0:
             raise InvalidRequest(f"The fields besides the recording have more than {FORM_ALLOWANCE} bytes")
-        if not part.is_audio and part.value.strip():  # an empty value says no more than an absent field
-            self._fields[part.name] = part.value.decode(errors="replace").strip()
+        value = part.value.decode(errors="replace").strip()
+        if value and not part.is_audio:
+            self._fields[part.name] = value
+        elif not part.is_audio:
+            self._emptied.add(part.name)
 
     def _finish(self) -> None:
         self._complete = True

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -13,21 +12,19 @@ from uuid_utils import uuid7
 from producer_api.auth import require_enabled
 from producer_api.broker_watch import BrokerWatch
 from producer_api.form import AUDIO_FIELDS, Upload, read_form
-from producer_api.order import Order
+from producer_api.order import Order, require_possible
+from producer_api.pledges import Pledges
 from producer_api.probing import Prober
-from producer_api.publishing import Publisher, requested
+from producer_api.publishing import Publisher, require_size
 from producer_api.threads import Threads
 from schemas.errors import AudioMissing, AudioTooLong, InvalidRequest, StoreUnavailable, TurnstreamError
 from schemas.events import continued
-from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobId, Params
+from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobId
 from schemas.operation import Operation
-from schemas.topics import JOB_EVENT_LIMIT
-from turnstream.operations import load
 from turnstream.records import Records
 from turnstream.settings import Settings
 
 log = logging.getLogger("turnstream.api")
-T = TypeVar("T")
 ReadOrder = Callable[[Mapping[str, str]], Order]
 """Raises UnknownOperation, InvalidRequest."""
 
@@ -55,6 +52,7 @@ class Intake:
         watch: BrokerWatch,
         prober: Prober,
         threads: Threads,
+        pledges: Pledges,
     ) -> None:
         self._settings = settings
         self._records = records
@@ -62,7 +60,7 @@ class Intake:
         self._watch = watch
         self._prober = prober
         self._threads = threads
-        self._open: set[asyncio.Task[Any]] = set()
+        self._pledges = pledges
         # The sweep erases what is older than accepting_limit; by half of it we have given up ourselves.
         self._limit = settings.accepting_limit / 2
 
@@ -75,20 +73,14 @@ class Intake:
         self._watch.require_layout()
         upload = await read_form(request, self._settings, self._threads)
         traceparent = continued(request.headers.get("traceparent", ""))
-        return await self._shielded(self._accept(upload, read, job_id, owner, traceparent))
-
-    async def close(self, seconds: float) -> None:
-        """Let what is being accepted come to its end."""
-        if self._open:
-            await asyncio.wait(self._open, timeout=seconds)
+        return await self._pledges.keep(self._accept(upload, read, job_id, owner, traceparent))
 
     async def _accept(self, upload: Upload, read: ReadOrder, job_id: str, owner: str, traceparent: str) -> Job:
         try:
             order = read(upload.fields)
             require_enabled(order.operation, self._settings)
             audio = await self._examined(upload, order.operation)
-            if order.operation.check is not None:
-                await self._threads.run(self._check, order.operation.check, order.params)
+            await self._threads.run(require_possible, order.operation, self._settings, order.params)
             job = Job(
                 id=job_id,
                 operation=order.operation.name,
@@ -98,14 +90,14 @@ class Intake:
                 created_at=datetime.now(UTC),
                 audio=audio,
             )
-            _require_size(job)
+            require_size(job, LIVE_RUN)
             creating = asyncio.create_task(self._threads.run(self._create, job, upload))
             try:
                 async with asyncio.timeout(self._limit):
                     await asyncio.shield(creating)
-                    await self._publish(job, traceparent)
+                    await self._publisher.accept(job, LIVE_RUN, traceparent)
             except BaseException as error:
-                await self._shielded(self._undo(job, creating))
+                await self._pledges.keep(self._undo(job, creating))
                 if isinstance(error, TimeoutError):
                     raise StoreUnavailable(f"The job could not be stored within {self._limit:g} s") from error
                 raise
@@ -129,22 +121,9 @@ class Intake:
             raise AudioTooLong(f"The recording lasts {probe.duration:.0f} s, {longest:g} s are taken at most")
         return audio.model_copy(update={"duration": probe.duration})
 
-    def _check(self, path: str, params: Params) -> None:
-        load(path)(self._settings, params)
-
     def _create(self, job: Job, upload: Upload) -> None:
         with upload.path.open("rb") as audio:
             self._records.create(job, audio if job.audio else None)
-
-    async def _publish(self, job: Job, traceparent: str) -> None:
-        topic_id = self._watch.topic_id
-        await self._publisher.publish(job, LIVE_RUN, topic_id, traceparent)
-        # Made anew meanwhile: the sweep after it may have come before our mark.
-        if self._watch.topic_id != topic_id:
-            self._watch.announce()
-        # A worker that was quicker than we are has removed the mark before we wrote it.
-        if await self._threads.run(self._records.ended, job.id, LIVE_RUN):
-            await self._threads.run(self._records.remove_mark, job.id, LIVE_RUN)
 
     async def _undo(self, job: Job, creating: asyncio.Task[None]) -> None:
         """Remove everything. Should the event have reached the broker all the same, the worker finds no job and goes on."""
@@ -153,21 +132,3 @@ class Intake:
             await self._threads.run(self._records.erase_unindexed, job.id)
         except TurnstreamError as error:
             log.warning("job %s was refused and could not be erased; the sweep will: %s", job.id, error.detail)
-
-    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        self._open.add(task)
-        task.add_done_callback(self._closed)
-        return await asyncio.shield(task)
-
-    def _closed(self, task: asyncio.Task[Any]) -> None:
-        self._open.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever left does not fetch it
-
-
-def _require_size(job: Job) -> None:
-    """Raises InvalidRequest where the parameters are more than a job event may carry."""
-    size = len(requested(job, LIVE_RUN).model_dump_json(exclude_none=True).encode())
-    if size > JOB_EVENT_LIMIT:
-        raise InvalidRequest(f"The parameters are too large: the job event has {size} bytes, {JOB_EVENT_LIMIT} at most")

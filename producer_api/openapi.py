@@ -20,7 +20,8 @@ DESCRIPTION = """Who spoke when, and who said what, for audio files.
 
 `POST /api/v1/diarize/file` answers with the turns; `POST /api/v1/jobs` hands a job of any operation in and answers at once.
 Every call but those under *health* needs a key, as `x-api-key` or as `Authorization: Bearer`. Every error is an
-`application/problem+json` document (RFC 9457) with a stable `code`. In forms an empty value means the same as an absent field.
+`application/problem+json` document (RFC 9457) with a stable `code`. In forms an empty value means the same as an absent
+field, but for the form of a further run, where it takes back what the job says.
 """
 JOB_ID = "019a1c2e-7c00-7000-8000-000000000000"
 REFERENCE = "#/components/schemas/{model}"
@@ -45,6 +46,7 @@ def complete(app: FastAPI, operations: Operations) -> None:
         }
         paths = document["paths"]
         paths["/api/v1/jobs"]["post"] |= job_form(operations.values())
+        paths["/api/v1/jobs/{job_id}/runs"]["post"] |= run_form(operations.values())
         _describe_result(paths["/api/v1/jobs/{job_id}/result"]["get"], operations.values(), results)
         for path, calls in paths.items():
             for call in calls.values():
@@ -90,13 +92,18 @@ def job_form(operations: Iterable[Operation]) -> Schema:
             "description": "interactive: somebody waits; batch: it may wait behind those",
         },
     }
-    names = dict.fromkeys(name for operation in operations for name in operation.params.model_fields)
-    fields |= {name: _shared(name, operations) for name in names}
+    fields |= _all_params(operations)
     examples = {
         operation.name: {**({"audio": "meeting.wav"} if operation.audio else {}), "operation": operation.name}
         for operation in operations
     }
     return _form(fields, required=["audio"] if len(listening) == len(operations) else [], examples=examples)
+
+
+def run_form(operations: Iterable[Operation]) -> Schema:
+    name = {"type": "string", "description": "of the run; by default the next of run-2, run-3 and so on"}
+    fields = {"run": name, **_all_params(tuple(operations))}
+    return _form(fields, required=[], examples={"three speakers": {"num_speakers": 3}})
 
 
 def _form(fields: Schema, *, required: list[str], examples: Mapping[str, Schema]) -> Schema:
@@ -114,6 +121,11 @@ def _audio(listening: Iterable[Operation] = ()) -> Schema:
 
 def _params(operation: Operation) -> Schema:
     return operation.params.model_json_schema(ref_template=REFERENCE).get("properties", {})
+
+
+def _all_params(operations: tuple[Operation, ...]) -> Schema:
+    names = dict.fromkeys(name for operation in operations for name in operation.params.model_fields)
+    return {name: _shared(name, operations) for name in names}
 
 
 def _param_schemas(operations: Iterable[Operation]) -> dict[str, Schema]:

@@ -1,18 +1,21 @@
 """What a form asks for: which operation, in which lane, with which parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from producer_api.form import AUDIO_FIELDS
+from producer_api.form import AUDIO_FIELDS, Upload
 from producer_api.problems import invalid
 from schemas.errors import InvalidRequest, UnknownOperation
-from schemas.jobs import DEFAULT_OPERATION, Lane, Params
+from schemas.jobs import DEFAULT_OPERATION, Lane, Params, RunName
 from schemas.operation import Operation
-from turnstream.operations import Operations
+from turnstream.operations import Operations, load
+from turnstream.settings import Settings
 
 JOB_FIELDS = ("operation", "lane")
+RUN_FIELD = "run"
+_RUN_NAME = TypeAdapter[str](RunName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,49 @@ def order_of(operation: Operation, fields: Mapping[str, str]) -> Order:
     return Order(operation, Lane.INTERACTIVE, _params(operation, fields, ()))
 
 
+def read_run(upload: Upload, operation: Operation, params: Params) -> tuple[str | None, Params]:
+    """The name of another run, if the form gives one, and its parameters: those of the job, `params`, but for what the form
+    says otherwise; an empty value takes one back. Raises InvalidRequest.
+    """
+    given = {field: value for field, value in upload.fields.items() if field != RUN_FIELD}
+    taken_back = upload.emptied - {RUN_FIELD}
+    _require_known(operation, (*given, *taken_back), (RUN_FIELD,))
+    name = upload.fields.get(RUN_FIELD)
+    if name is not None and not _is_run_name(name):
+        raise InvalidRequest(f"{name[:100]!r} is no name of a run: 1 to 63 lower-case letters, digits, dots, - and _")
+    kept = {field: value for field, value in params.items() if field not in taken_back}
+    return name, _validated(operation, kept | given)
+
+
+def require_possible(operation: Operation, settings: Settings, params: Params) -> None:
+    """Raises the RequestError with which the operation refuses what cannot be done here. Blocks."""
+    if operation.check is not None:
+        load(operation.check)(settings, params)
+
+
 def _params(operation: Operation, fields: Mapping[str, str], others: tuple[str, ...]) -> Params:
+    _require_known(operation, fields, (*(AUDIO_FIELDS if operation.audio else ()), *others))
+    return _validated(operation, fields)
+
+
+def _require_known(operation: Operation, fields: Iterable[str], others: Iterable[str]) -> None:
     known = operation.params.model_fields
     for field in fields:
         if field not in known:
-            names = ", ".join((*(AUDIO_FIELDS if operation.audio else ()), *others, *known))
+            names = ", ".join((*others, *known))
             raise InvalidRequest(f"{operation.name} takes no field {field[:100]!r}; it takes {names}")
+
+
+def _validated(operation: Operation, fields: Mapping[str, object]) -> Params:
     try:
         return operation.params.model_validate(fields).model_dump(mode="json", exclude_none=True)
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def _is_run_name(text: str) -> bool:
+    try:
+        _RUN_NAME.validate_python(text)
+    except ValidationError:
+        return False
+    return True

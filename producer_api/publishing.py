@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 from producer_api.broker_watch import BrokerWatch
 from producer_api.threads import Threads
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, InvalidRequest
 from schemas.events import JOB_REQUESTED, Event, event_id
 from schemas.jobs import Job, JobRequested
-from schemas.topics import Topic
+from schemas.topics import JOB_EVENT_LIMIT, Topic
 from turnstream.bus.base import Bus
 from turnstream.records import Mark, MarkState, Records
 
@@ -55,6 +55,24 @@ class Publisher:
             offset=position.offset,
         )
         await self._threads.run(self._records.put_mark, job.id, run, mark)
+
+    async def accept(self, job: Job, run: str, traceparent: str) -> None:
+        """The same for a run whose caller waits to hear that it is safe."""
+        topic_id = self._watch.topic_id
+        await self.publish(job, run, topic_id, traceparent)
+        # Made anew meanwhile: the sweep after it may have come before our mark.
+        if self._watch.topic_id != topic_id:
+            self._watch.announce()
+        # A worker that was quicker than we are has removed the mark before we wrote it.
+        if await self._threads.run(self._records.ended, job.id, run):
+            await self._threads.run(self._records.remove_mark, job.id, run)
+
+
+def require_size(job: Job, run: str) -> None:
+    """Raises InvalidRequest where the parameters are more than a job event may carry."""
+    size = len(requested(job, run).model_dump_json(exclude_none=True).encode())
+    if size > JOB_EVENT_LIMIT:
+        raise InvalidRequest(f"The parameters are too large: the job event has {size} bytes, {JOB_EVENT_LIMIT} at most")
 
 
 def requested(job: Job, run: str) -> JobRequested:

@@ -10,7 +10,7 @@ from contextlib import aclosing, contextmanager
 from producer_api.threads import Threads
 from schemas.errors import Busy, EventError, StoreUnavailable
 from schemas.events import JOB_PROGRESSED, Event
-from schemas.jobs import JobProgressed, Progress
+from schemas.jobs import JobKey, JobProgressed, Progress
 from schemas.topics import Topic
 from turnstream.bus.base import Bus
 from turnstream.records import Ending, Records
@@ -19,7 +19,7 @@ log = logging.getLogger("turnstream.api")
 
 MAX_WAITERS = 256
 MAX_PROGRESS = 10_000
-"""Jobs whose latest progress is kept."""
+"""Runs whose latest progress is kept."""
 POLL = 1.0
 """Seconds between two looks into the store while nothing is heard; they grow up to POLL_LIMIT."""
 POLL_LIMIT = 5.0
@@ -45,7 +45,7 @@ class Results:
         self._threads = threads
         self._since = time.time() - CLOCK_SKEW
         self._waiters: set[Waiter] = set()
-        self._progress: OrderedDict[str, Progress] = OrderedDict()
+        self._progress: OrderedDict[JobKey, Progress] = OrderedDict()
         self._released = False
 
     @contextmanager
@@ -88,7 +88,7 @@ class Results:
 
     def wake(self, job_id: str, run: str) -> None:
         """Let those who wait for this run look into the store now."""
-        self._progress.pop(job_id, None)
+        self._progress.pop((job_id, run), None)
         for waiter in self._waiters:
             if (waiter.job_id, waiter.run) == (job_id, run):
                 waiter.heard.set()
@@ -99,8 +99,8 @@ class Results:
         for waiter in self._waiters:
             waiter.heard.set()
 
-    def progress(self, job_id: str) -> Progress | None:
-        return self._progress.get(job_id)
+    def progress(self, job_id: str, run: str) -> Progress | None:
+        return self._progress.get((job_id, run))
 
     # Readers, each to be run for ever
 
@@ -123,7 +123,8 @@ class Results:
                 except EventError as error:
                     log.warning("%s is no progress: %s", record.position, error.detail)
                     continue
-                self._progress[event.job_id] = event.progress
-                self._progress.move_to_end(event.job_id)
+                key = event.job_id, event.run
+                self._progress[key] = event.progress
+                self._progress.move_to_end(key)
                 if len(self._progress) > MAX_PROGRESS:
                     self._progress.popitem(last=False)

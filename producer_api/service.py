@@ -15,15 +15,17 @@ from starlette.requests import Request
 from producer_api.backlog import Backlog
 from producer_api.broker_watch import BrokerWatch
 from producer_api.intake import Intake, is_job_id
+from producer_api.pledges import Pledges
 from producer_api.probing import Prober
 from producer_api.publishing import Publisher
+from producer_api.rerun import Reruns
 from producer_api.results import Results
 from producer_api.spool import remove_old_spools
 from producer_api.sweep import Sweeper
 from producer_api.threads import Threads
 from schemas.errors import JobNotFound, StoreUnavailable
 from schemas.formats import JSON, Format, to_json
-from schemas.jobs import LIVE_RUN, Job, JobState, JobView
+from schemas.jobs import LIVE_RUN, Job, JobRuns, JobState, JobView
 from turnstream.bus.base import Bus
 from turnstream.object_store.base import ObjectStore
 from turnstream.operations import Operations, result_topics
@@ -49,6 +51,7 @@ class Service:
     threads: Threads
     watch: BrokerWatch
     intake: Intake
+    reruns: Reruns
     results: Results
     sweeper: Sweeper
     backlog: Backlog
@@ -65,16 +68,25 @@ class Service:
                 return job
         raise JobNotFound(f"There is no job {job_id[:100]}")
 
-    async def view(self, job: Job) -> JobView:
-        return await self.threads.run(self.look_at, job)
+    async def job_of_run(self, job_id: str, owner: str, run: str) -> Job:
+        """A job of this owner as one of its runs computes it. Raises JobNotFound."""
+        job = await self.job(job_id, owner)
+        if run == LIVE_RUN:
+            return job
+        if not await self.threads.run(self.records.has_run, job.id, run):
+            raise JobNotFound(f"Job {job.id} has no run {run}")
+        return await self.threads.run(self.records.job_of_run, job.id, run)
 
-    async def view_with_place(self, job: Job) -> JobView:
-        """The same, and how many are ahead of a queued job where the broker says so at once."""
-        view = await self.view(job)
+    async def view(self, job: Job, run: str = LIVE_RUN) -> JobView:
+        return await self.threads.run(self.look_at, job, run)
+
+    async def view_with_place(self, job: Job, run: str) -> JobView:
+        """The same, and how many are ahead of a queued run where the broker says so at once."""
+        view = await self.view(job, run)
         if view.state is not JobState.QUEUED:
             return view
         try:
-            mark = await self.threads.run(self.records.mark, job.id, LIVE_RUN)
+            mark = await self.threads.run(self.records.mark, job.id, run)
         except StoreUnavailable:
             return view  # all else is known
         return view.model_copy(update={"ahead": await self.backlog.ahead(mark, self.watch.topic_id)})
@@ -91,15 +103,22 @@ class Service:
             return body
         return format_.write(operation.result.model_validate_json(body))
 
-    def look_at(self, job: Job) -> JobView:
-        """The job as its owner sees it now. Blocks."""
-        outcome = self.records.outcome(job.id, LIVE_RUN)
-        progress = self.results.progress(job.id) if outcome is None else None
+    def look_at(self, job: Job, run: str = LIVE_RUN) -> JobView:
+        """A run as the job's owner sees it now; `job` is the job as this run computes it. Blocks."""
+        outcome = self.records.outcome(job.id, run)
+        progress = self.results.progress(job.id, run) if outcome is None else None
         if outcome is not None:
             state, error = outcome
         else:
             state, error = (JobState.RUNNING if progress else JobState.QUEUED), None
-        return JobView.model_validate(job.model_dump() | {"state": state, "progress": progress, "error": error})
+        seen = {"run": run, "state": state, "progress": progress, "error": error}
+        return JobView.model_validate(job.model_dump() | seen)
+
+    def runs(self, job: Job) -> JobRuns:
+        """All runs of a job, in the order in which they were asked for. Blocks."""
+        names = self.records.run_names(job.id)
+        views = [self.look_at(self.records.job_of_run(job.id, run), run) for run in names]
+        return JobRuns(runs=sorted(views, key=lambda view: view.created_at))
 
     async def store_problem(self) -> StoreUnavailable | None:
         """Why the object store cannot be written; asked of it at most every STORE_CHECK_INTERVAL, by one caller at a time:
@@ -135,6 +154,7 @@ async def running(
         watch = BrokerWatch(bus, records, threads, partition_groups=settings.partition_groups, operations=operations)
         await _refuse_another_layout(watch)
         publisher = Publisher(bus, records, watch, threads)
+        pledges = Pledges()
         sweeper = Sweeper(settings, bus, records, publisher, watch, threads)
         watch.on_new_topics.append(sweeper.wake)
         service = Service(
@@ -143,7 +163,8 @@ async def running(
             records=records,
             threads=threads,
             watch=watch,
-            intake=Intake(settings, records, publisher, watch, prober, threads),
+            intake=Intake(settings, records, publisher, watch, prober, threads, pledges),
+            reruns=Reruns(settings, records, publisher, watch, threads, pledges, operations),
             results=Results(bus, records, threads),
             sweeper=sweeper,
             backlog=Backlog(bus, settings.consumer_group),
@@ -155,7 +176,7 @@ async def running(
         for work in (watch.run, *readers, service.results.read_progress, sweeper.run):
             task = asyncio.create_task(_for_ever(work))
             stack.push_async_callback(_stop, task)
-        stack.push_async_callback(service.intake.close, CLOSE_LIMIT)
+        stack.push_async_callback(pledges.close, CLOSE_LIMIT)
         stack.callback(service.results.release)
         yield service
 

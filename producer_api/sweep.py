@@ -144,12 +144,14 @@ class Sweeper:
                 await self._publish(job_id, run, topic_id)
             case Action.ERASE if run == LIVE_RUN:
                 await self._threads.run(self._records.erase_unindexed, job_id)
+            case Action.ERASE:
+                await self._threads.run(self._records.erase_run, job_id, run)
             case _:
                 await self._threads.run(self._records.remove_mark, job_id, run)
 
     async def _publish(self, job_id: str, run: str, topic_id: str | None) -> None:
         try:
-            job = await self._threads.run(self._records.job, job_id)
+            job = await self._threads.run(self._records.job_of_run, job_id, run)
         except JobNotFound:  # erased meanwhile
             await self._threads.run(self._records.remove_mark, job_id, run)
             return

@@ -12,6 +12,8 @@ TurnstreamError
 │   ├── NotAcceptable       406 not_acceptable
 │   ├── ResultNotReady      409 result_not_ready
 │   ├── JobCancelled        409 job_cancelled
+│   ├── RunExists           409 run_exists
+│   ├── TooManyRuns         409 too_many_runs
 │   ├── UploadTooLarge      413 upload_too_large
 │   └── UploadTimeout       408 upload_timeout
 ├── AudioError              the recording is at fault
@@ -147,6 +149,18 @@ class JobCancelled(RequestError):
     code = "job_cancelled"
     status = 409
     title = "The job was cancelled"
+
+
+class RunExists(RequestError):
+    code = "run_exists"
+    status = 409
+    title = "The job has another run of that name"
+
+
+class TooManyRuns(RequestError):
+    code = "too_many_runs"
+    status = 409
+    title = "The job has as many runs as get a name by themselves"
 
 
 class UploadTooLarge(RequestError):

@@ -22,15 +22,12 @@ def to_json(result: Value) -> str:
 
 
 def to_rttm(result: DiarizationResult | TranscriptResult) -> str:
-    """Rich Transcription Time Marked, one SPEAKER line a turn, the job's id as the file's name.
+    """Rich Transcription Time Marked, one SPEAKER line a turn, the job's id as the file's name. Channels count from 1 there.
 
     https://web.archive.org/web/20170119114252/http://www.itl.nist.gov/iad/mig/tests/rt/2009/docs/rt09-meeting-eval-plan-v2.pdf
     (appendix A)
     """
-    return "".join(
-        f"SPEAKER {result.job_id} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {_token(turn.speaker)} <NA> <NA>\n"
-        for turn in _turns(result)
-    )
+    return "".join(f"{_rttm_line(result.job_id, turn)}\n" for turn in _turns(result))
 
 
 def to_csv(result: DiarizationResult) -> str:
@@ -52,6 +49,11 @@ def to_text(result: TranscriptionResult | TranscriptResult) -> str:
 
 def _turns(result: DiarizationResult | TranscriptResult) -> Sequence[Segment]:
     return result.segments if isinstance(result, DiarizationResult) else result.turns
+
+
+def _rttm_line(name: str, turn: Segment) -> str:
+    channel, length = (turn.channel or 0) + 1, turn.end - turn.start
+    return f"SPEAKER {name} {channel} {turn.start:.3f} {length:.3f} <NA> <NA> {_token(turn.speaker)} <NA> <NA>"
 
 
 def _token(speaker: str) -> str:

@@ -194,11 +194,12 @@ class JobView(Value):
     """A job as a caller sees it."""
 
     id: JobId
+    run: RunName = Field(default=LIVE_RUN, description="which computation of the job this is about")
     operation: OperationName
     state: JobState
     lane: Lane
     params: Params
-    created_at: AwareDatetime
+    created_at: AwareDatetime = Field(description="when the job, or this run of it, was asked for")
     audio: AudioInfo | None = None
     progress: Progress | None = None
     ahead: int | None = Field(
@@ -206,6 +207,12 @@ class JobView(Value):
         description="of a queued job: how many events lie before it in its partition; it may be served before some of them",
     )
     error: ErrorInfo | None = None
+
+
+class JobRuns(Value):
+    """All runs of a job, the first one first."""
+
+    runs: list[JobView]
 
 
 class JobPage(Value):

@@ -65,7 +65,9 @@ class AnalysedAudio(Value):
 class ModelInfo(Value):
     name: str = Field(description="such as pyannote/speaker-diarization-community-1")
     source: str = Field(description="directory, hub or open-pack")
-    mode: str = Field(description="how it was computed: of diarization exact or fast, of transcription the number format")
+    mode: str = Field(
+        description="how it was computed: of diarization exact or fast, of transcription the number format"
+    )
     device: str
     revision: str = Field(description="short hash over the weights that were loaded")
 

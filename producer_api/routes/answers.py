@@ -15,7 +15,9 @@ from schemas.errors import (
     JobNotFound,
     LayoutMismatch,
     OperationDisabled,
+    RunExists,
     StoreUnavailable,
+    TooManyRuns,
     Unauthorized,
     UnknownOperation,
     UploadTimeout,
@@ -23,6 +25,7 @@ from schemas.errors import (
     from_info,
 )
 from schemas.formats import JSON
+from schemas.jobs import LIVE_RUN
 from turnstream.records import Ending
 
 JOB_ERRORS = (Unauthorized, JobNotFound, InvalidRequest, StoreUnavailable)
@@ -46,8 +49,24 @@ INTAKE_ERRORS = (
 )
 
 
-def address(job_id: str) -> str:
-    return f"/api/v1/jobs/{job_id}"
+RUN_ERRORS = (
+    Unauthorized,
+    JobNotFound,
+    OperationDisabled,
+    UploadTooLarge,
+    UploadTimeout,
+    InvalidRequest,
+    UnknownOperation,
+    RunExists,
+    TooManyRuns,
+    BrokerUnavailable,
+    StoreUnavailable,
+    LayoutMismatch,
+)
+
+
+def address(job_id: str, run: str = LIVE_RUN) -> str:
+    return f"/api/v1/jobs/{job_id}" + ("" if run == LIVE_RUN else f"?run={run}")
 
 
 def json_result(job_id: str, ending: Ending) -> Response:

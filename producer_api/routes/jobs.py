@@ -13,19 +13,18 @@ from producer_api.intake import new_job_id
 from producer_api.negotiation import choose
 from producer_api.order import read_order
 from producer_api.problems import declare
-from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, address, raise_failure
-from producer_api.service import Owner, Service, TheService
+from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, RUN_ERRORS, address, raise_failure
+from producer_api.service import Owner, TheService
 from schemas.errors import (
     EngineFailed,
     InvalidRequest,
     JobCancelled,
-    JobNotFound,
     NotAcceptable,
     ResultNotReady,
     StoreUnavailable,
     Unauthorized,
 )
-from schemas.jobs import LIVE_RUN, Job, JobPage, JobView, RunName
+from schemas.jobs import LIVE_RUN, JobPage, JobRuns, JobView, RunName
 
 log = logging.getLogger("turnstream.api")
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -38,10 +37,7 @@ PAGE_LIMIT = 100
 async def submit(request: Request, service: TheService, owner: Owner) -> Response:
     """Hand in a job. The answer comes as soon as the job is safe; `Location` is where to ask for it."""
     job = await service.intake.submit(request, new_job_id(), owner, partial(read_order, operations=service.operations))
-    view = await service.view(job)
-    return JSONResponse(
-        view.model_dump(mode="json", exclude_none=True), status_code=202, headers={"Location": address(job.id)}
-    )
+    return _accepted(await service.view(job))
 
 
 @router.get("", response_model_exclude_none=True, responses=declare(Unauthorized, InvalidRequest, StoreUnavailable))
@@ -63,11 +59,11 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
-async def get_job(job_id: str, service: TheService, owner: Owner) -> JobView:
+async def get_job(job_id: str, service: TheService, owner: Owner, run: Run = LIVE_RUN) -> JobView:
     """The state of a job: queued (with how many are ahead of it, where that can be told), running (with progress), succeeded,
     failed (with error) or cancelled.
     """
-    return await service.view_with_place(await service.job(job_id, owner))
+    return await service.view_with_place(await service.job_of_run(job_id, owner, run), run)
 
 
 @router.get(
@@ -82,39 +78,56 @@ async def get_result(
     accept: Annotated[str, Header()] = "*/*",
 ) -> Response:
     """The result of a job. While there is none: 409. The result of a failed job is its error, as a problem."""
-    job = await service.job(job_id, owner)
+    job = await service.job_of_run(job_id, owner, run)
     chosen = choose(service.formats(job), format, accept)
     ending = await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
-        await _require_run(service, job, run)
-        raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id))
+        raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id, run))
     raise_failure(job.id, ending)
     content = await service.threads.run(service.written, job, ending.body, chosen)
     return Response(content, media_type=chosen.media_type, headers={"Vary": "Accept"})
 
 
+@router.get("/{job_id}/runs", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
+async def list_runs(job_id: str, service: TheService, owner: Owner) -> JobRuns:
+    """All computations of a job with their parameters and states, in the order in which they were asked for."""
+    return await service.threads.run(service.runs, await service.job(job_id, owner))
+
+
+@router.post(
+    "/{job_id}/runs",
+    status_code=202,
+    response_model=JobView,
+    responses=declare(*RUN_ERRORS),
+)
+async def submit_run(job_id: str, request: Request, service: TheService, owner: Owner) -> Response:
+    """Compute a job once more with other parameters; what was found before stays. Parameters that the form does not name are
+    those of the job, and an empty value takes one back. What the networks said the first time is used again where they would
+    say the same: then another number of speakers takes seconds.
+
+    The same call again, with a name, is answered in the same way and computes nothing.
+    """
+    job, run = await service.reruns.submit(request, await service.job(job_id, owner))
+    return _accepted(await service.view(job, run))
+
+
 @router.post("/{job_id}/cancel", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
 async def cancel_job(job_id: str, service: TheService, owner: Owner, run: Run = LIVE_RUN) -> JobView:
     """Stop a job. One that has ended already stays as it is."""
-    job = await service.job(job_id, owner)
-    await _require_run(service, job, run)
+    job = await service.job_of_run(job_id, owner, run)
     await cancel(service, job, run)
-    return await service.view(job)
+    return await service.view(job, run)
 
 
 @router.delete("/{job_id}", status_code=204, responses=declare(*JOB_ERRORS))
 async def erase_job(job_id: str, service: TheService, owner: Owner) -> None:
-    """Erase a job with its recording and its results; if it has not ended, it is stopped first."""
+    """Erase a job with its recording and its results; what of it has not ended is stopped first."""
     job = await service.job(job_id, owner)
-    await cancel(service, job, LIVE_RUN)
+    for run in await service.threads.run(service.records.run_names, job.id):
+        await cancel(service, job, run)
     await service.threads.run(service.records.erase, job)
 
 
-async def _require_run(service: Service, job: Job, run: str) -> None:
-    """Raises JobNotFound: a run is known by its mark, or by its end."""
-
-    def known() -> bool:
-        return service.records.mark(job.id, run) is not None or service.records.ended(job.id, run)
-
-    if run != LIVE_RUN and not await service.threads.run(known):
-        raise JobNotFound(f"Job {job.id} has no run {run}")
+def _accepted(view: JobView) -> Response:
+    where = {"Location": address(view.id, view.run)}
+    return JSONResponse(view.model_dump(mode="json", exclude_none=True), status_code=202, headers=where)

@@ -106,6 +106,12 @@ def test_rttm_of_a_transcript_has_its_turns(tmp_path):
     assert rttm_turns(text, tmp_path / "result.rttm") == [("Anna_B", 0.25, 1.5)]
 
 
+def test_rttm_counts_channels_from_one():
+    turns = [Segment(speaker="A", start=0, end=1, channel=0), Segment(speaker="B", start=0, end=1, channel=1)]
+    lines = to_rttm(RESULT.model_copy(update={"segments": turns})).splitlines()
+    assert [line.split()[2] for line in lines] == ["1", "2"]
+
+
 def test_csv_reads_back():
     turns = [
         Segment(speaker='A, "the" one', start=0.0304, end=360000.5, confidence=0.25),

@@ -13,7 +13,7 @@ from schemas.base import Value
 from schemas.errors import ErrorInfo
 from schemas.jobs import LIVE_RUN, JobState, Params
 from schemas.results import ObjectRef
-from turnstream.object_store.base import ObjectNotFound, exists
+from turnstream.object_store.base import ObjectExists, ObjectNotFound, exists
 from turnstream.records.objects import Damaged, Objects
 
 log = logging.getLogger("turnstream.records")
@@ -87,9 +87,11 @@ class Runs(Objects):
 
     def request_run(self, job_id: str, run: str, request: RunRequest) -> RunRequest:
         """Take a name for a run: returns what it stands for, which is another request where somebody was quicker."""
-        key = _run_key(job_id, run, "request")
-        self._put_once(key, request)
-        return self._get(key, RunRequest)
+        try:
+            self._put(_run_key(job_id, run, "request"), request, if_absent=True)
+        except ObjectExists:
+            return self.run_request(job_id, run) or request  # which is erased just now
+        return request
 
     def run_request(self, job_id: str, run: str) -> RunRequest | None:
         """None for the first run: it does what the job says."""

@@ -144,6 +144,6 @@ async def test_progress_is_kept_for_a_bounded_number_of_jobs(api, monkeypatch):
     ids = [f"01890000-0000-7000-8000-00000000000{n}" for n in range(3)]
     for job_id in ids:
         await tell_progress(api, job_id, 0.5)
-    await until(lambda: api.service.results.progress(ids[2]))
-    assert api.service.results.progress(ids[0]) is None
-    assert api.service.results.progress(ids[1])
+    await until(lambda: api.service.results.progress(ids[2], "live"))
+    assert api.service.results.progress(ids[0], "live") is None
+    assert api.service.results.progress(ids[1], "live")

@@ -17,6 +17,9 @@ from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
 from turnstream.records import MarkState
 
+DEFAULTS = {"channels": "mix", "embeddings": False, "min_duration_on": 0.0}
+"""What a job of diarization says although its caller does not."""
+
 
 async def test_a_job_is_stored_published_and_answered(api, blip):
     response = await api.submit(blip, min_speakers="1", max_speakers="5", lane="batch")
@@ -25,7 +28,7 @@ async def test_a_job_is_stored_published_and_answered(api, blip):
     view = response.json()
     assert response.headers["location"] == f"/api/v1/jobs/{view['id']}"
     assert (view["state"], view["operation"], view["lane"]) == ("queued", "diarize", "batch")
-    assert view["params"] == {"min_speakers": 1, "max_speakers": 5, "mode": "exact"}
+    assert view["params"] == DEFAULTS | {"min_speakers": 1, "max_speakers": 5}
     assert view["audio"]["filename"] == "blip.wav"
     assert view["audio"]["sha256"] == hashlib.sha256(blip.read_bytes()).hexdigest()
     assert view["audio"]["duration"] == pytest.approx(0.1)
@@ -52,7 +55,7 @@ async def test_the_recording_may_be_called_file_and_empty_values_are_absent(api,
     data = {"num_speakers": "", "operation": "", "mode": " "}
     response = await api.client.post("/api/v1/jobs", files={"file": ("a.wav", blip.read_bytes())}, data=data)
     assert response.status_code == 202
-    assert response.json()["params"] == {"mode": "exact"}
+    assert response.json()["params"] == DEFAULTS
 
 
 async def test_a_trace_goes_on_in_the_event(api, blip):

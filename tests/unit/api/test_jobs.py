@@ -35,7 +35,7 @@ async def test_a_job_from_queued_to_succeeded(api, blip):
     await api.bus.publish(Topic.JOB_PROGRESS, key=None, value=b"not json")  # hurts nobody
     await tell_progress(api, job_id, 0.25)
     await tell_progress(api, job_id, 0.5)
-    await until(lambda: (seen := api.service.results.progress(job_id)) and seen.fraction == 0.5)
+    await until(lambda: (seen := api.service.results.progress(job_id, "live")) and seen.fraction == 0.5)
     view = await state(api, job_id)
     assert view["state"] == "running"
     assert view["progress"] == {"stage": "embedding", "fraction": 0.5, "eta": 3}
@@ -154,7 +154,7 @@ async def test_only_a_run_that_exists_can_be_cancelled(api, blip):
     mark = api.records.mark(job_id, "live")
     assert mark is not None
     api.records.put_mark(job_id, "later", mark)
-    assert (await api.client.post(url, params={"run": "later"})).json()["state"] == "queued"
+    assert (await api.client.post(url, params={"run": "later"})).json()["state"] == "cancelled"
     assert api.records.cancelled(job_id, "later")
 
 

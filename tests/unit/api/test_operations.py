@@ -199,7 +199,7 @@ async def test_a_queued_job_tells_how_many_are_ahead(api, monkeypatch):
     partition = api.records.mark(ids[0], "live").partition
     api.bus.commit(api.settings.consumer_group, Topic.JOBS, partition, 2)
     assert [await ahead(api, job_id) for job_id in ids] == [None, None, 0, 1]
-    api.service.results._progress[ids[3]] = Progress(stage="speaking", fraction=0.5)
+    api.service.results._progress[ids[3], "live"] = Progress(stage="speaking", fraction=0.5)
     assert await ahead(api, ids[3]) is None
     api.records.put_result(ids[2], "live", spoken(ids[2]))
     assert await ahead(api, ids[2]) is None

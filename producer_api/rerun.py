@@ -1,0 +1,119 @@
+"""Another run of a job: the same recording with other parameters, beside what was found before."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+
+from producer_api.auth import require_enabled
+from producer_api.broker_watch import BrokerWatch
+from producer_api.form import Upload, read_form
+from producer_api.order import read_run, require_possible
+from producer_api.pledges import Pledges
+from producer_api.publishing import Publisher, require_size
+from producer_api.threads import Threads
+from schemas.errors import RunExists, StoreUnavailable, TooManyRuns, TurnstreamError, UnknownOperation
+from schemas.events import continued
+from schemas.jobs import LIVE_RUN, Job, Params
+from turnstream.operations import Operations
+from turnstream.records import Mark, MarkState, Records, RunRequest
+from turnstream.settings import Settings
+
+log = logging.getLogger("turnstream.api")
+
+MAX_NUMBERED = 1000
+"""Runs of a job that get a name by themselves: run-2, run-3 and so on."""
+
+
+class Reruns:
+    def __init__(
+        self,
+        settings: Settings,
+        records: Records,
+        publisher: Publisher,
+        watch: BrokerWatch,
+        threads: Threads,
+        pledges: Pledges,
+        operations: Operations,
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._publisher = publisher
+        self._watch = watch
+        self._threads = threads
+        self._pledges = pledges
+        self._operations = operations
+        self._limit = settings.accepting_limit / 2  # as for a submission: the sweep comes after it
+
+    async def submit(self, request: Request, job: Job) -> tuple[Job, str]:
+        """The job as the run that the form asks for computes it, and that run's name. What was asked for already, under the
+        same name and with the same parameters, is only named again.
+
+        Raises what a caller may be told: see the tree of errors.
+        """
+        self._watch.require_layout()
+        upload = await read_form(request, self._settings, self._threads, recording=False)
+        traceparent = continued(request.headers.get("traceparent", ""))
+        return await self._pledges.keep(self._accept(upload, job, traceparent))
+
+    async def _accept(self, upload: Upload, job: Job, traceparent: str) -> tuple[Job, str]:
+        await self._threads.run(upload.discard)
+        operation = self._operations.get(job.operation)
+        if operation is None:
+            raise UnknownOperation(f"The operation {job.operation} is not installed any more")
+        require_enabled(operation, self._settings)
+        name, params = read_run(upload, operation, job.params)
+        await self._threads.run(require_possible, operation, self._settings, params)
+        require_size(job.model_copy(update={"params": params}), name or LIVE_RUN)
+        run, request = await self._threads.run(self._named, job.id, name, params)
+        wanted = job.model_copy(update=dict(request))
+        if not await self._threads.run(self._safe, job.id, run):
+            await self._publish(wanted, run, traceparent)
+            log.info("job %s, run %s accepted", job.id, run)
+        return wanted, run
+
+    def _named(self, job_id: str, name: str | None, params: Params) -> tuple[str, RunRequest]:
+        """The run's name, taken for it, and what it stands for. Raises RunExists, TooManyRuns. Blocks."""
+        request = RunRequest(params=params, created_at=datetime.now(UTC))
+        if name is None:
+            taken = set(self._records.run_names(job_id))
+            for run in (f"run-{number}" for number in range(2, MAX_NUMBERED + 2)):
+                if run not in taken and self._records.request_run(job_id, run, request) == request:
+                    return run, request
+            raise TooManyRuns(f"Job {job_id} has {MAX_NUMBERED} numbered runs: give this one a name")
+        if self._records.has_run(job_id, name) and self._records.run_request(job_id, name) is None:
+            raise RunExists(f"Job {job_id} has a run {name}: give this one another name")
+        request = self._records.request_run(job_id, name, request)
+        if request.params != params:
+            raise RunExists(f"Job {job_id} has a run {name} with other parameters: give this one another name")
+        return name, request
+
+    def _safe(self, job_id: str, run: str) -> bool:
+        """Whether it was accepted already. Blocks."""
+        mark = self._records.mark(job_id, run)
+        return self._records.ended(job_id, run) if mark is None else mark.state is MarkState.QUEUED
+
+    async def _publish(self, job: Job, run: str, traceparent: str) -> None:
+        try:
+            async with asyncio.timeout(self._limit):
+                await self._threads.run(self._mark, job.id, run)
+                await self._publisher.accept(job, run, traceparent)
+        except BaseException as error:
+            await self._pledges.keep(self._undo(job.id, run))
+            if isinstance(error, TimeoutError):
+                raise StoreUnavailable(f"The run could not be stored within {self._limit:g} s") from error
+            raise
+
+    def _mark(self, job_id: str, run: str) -> None:
+        """Raises JobNotFound where the job was erased meanwhile: the erasure did not see the mark. Blocks."""
+        self._records.put_mark(job_id, run, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        self._records.job(job_id)
+
+    async def _undo(self, job_id: str, run: str) -> None:
+        """Remove what was stored, unless a twin of this call has brought the run further."""
+        try:
+            if not await self._threads.run(self._safe, job_id, run):
+                await self._threads.run(self._records.erase_run, job_id, run)
+        except TurnstreamError as error:
+            log.warning("job %s, run %s was refused and could not be erased; the sweep will: %s", job_id, run, error)
