@@ -5,17 +5,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from processor.audio import SAMPLE_RATE, Waveform
 from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, OpenRecording, Outcome
+from processor.engines.diarize.analysis import Analysis
+from processor.engines.diarize.clustering import Turn, Turns
+from processor.engines.diarize.embedding import WindowEmbedding
+from processor.engines.diarize.pieces import Piece
 from processor.engines.diarize.windows import Samples, Windows
 from processor.engines.hub import Hub
 from processor.model_manager import ModelManager, ModelSource
-from schemas.jobs import Job, Lane
+from schemas.jobs import DiarizeParams, Job, Lane, Mode
 from schemas.results import DiarizationResult
 from tests.support.worker import new_job
 from turnstream.settings import Settings
@@ -103,7 +106,7 @@ class Shelf:
 
 # A model that answers at once. Its windows are ten samples; one whose first sample is positive is spoken.
 
-SIZE, STEP = 10, 5
+SIZE, STEP, FRAMES, SPEAKERS, DIMENSION = 10, 5, 4, 3, 8
 
 
 class QuickModel:
@@ -115,48 +118,59 @@ class QuickModel:
 
     def __init__(self) -> None:
         self.passes: list[tuple[str, list[float]]] = []
-        self.segmenter = _Quick(self.passes, "segmentation", lambda window: np.full((4, 3), float(window[0] > 0)))
-        self.embedder = _Quick(self.passes, "embedding", lambda window: np.full((3, 8), window[0]))
+        self.segmenter = _QuickSegmenter(self.passes)
+        self.embedders = {Mode.EXACT: _QuickEmbedder(self.passes)}
         self.clustering = QuickClustering()
 
     def windows(self, samples: Samples) -> Windows:
         return Windows(samples, SIZE, STEP)
 
+    def blank(self, windows: int) -> Analysis:
+        return Analysis.blank(windows, FRAMES, SPEAKERS, DIMENSION)
+
+    def embedding(self, mode: Mode, windows: Windows, analysis: Analysis) -> WindowEmbedding:
+        return WindowEmbedding(windows, analysis, np.transpose)
+
 
 class QuickClustering:
     """In the place of the pipeline without its networks."""
 
-    def voices(self, file: dict[str, Any]) -> int:
-        return len(file["vectors"])
-
-    def apply(self, file: dict[str, Any], **params: int | None) -> Any:
+    def turns(self, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], None]) -> Turns:
         """One turn for each window that was embedded, of a speaker named by what the embedding said."""
-        spoken = [(i, int(vectors[0, 0])) for i, vectors in enumerate(file["vectors"]) if vectors[0, 0]]
-        turns = [(SimpleNamespace(start=i, end=i + 1), i, f"S{value}") for i, value in spoken]
-        annotation = SimpleNamespace(
-            labels=lambda: sorted({label for _, _, label in turns}), itertracks=lambda yield_label: turns
-        )
-        return SimpleNamespace(speaker_diarization=annotation, exclusive_speaker_diarization=annotation)
+        spoken = [(i, int(analysis.vectors[i, 0, 0])) for i, seen in enumerate(analysis.activity) if seen.any()]
+        turns = [Turn(f"S{value}", i, i + 1) for i, value in spoken]
+        return Turns(turns, turns, sorted({turn.speaker for turn in turns}))
 
 
-class _Quick:
-    frames, speakers, dimension = 4, 3, 8
+@dataclass
+class _QuickSegmenter:
+    """Hears all speakers in all frames of a window, or nobody."""
 
-    def __init__(self, passes: list[tuple[str, list[float]]], name: str, answer: Callable[[Samples], Any]) -> None:
-        self._passes, self._name, self._answer = passes, name, answer
+    passes: list[tuple[str, list[float]]]
+    room = 8
 
-    def __call__(self, windows: Sequence[Samples], masks: object = None) -> Any:
-        firsts = [float(window[0]) for window in windows]
-        self._passes.append((self._name, firsts))
-        if any(QuickModel.BAD in window for window in windows):
-            raise ValueError("the networks do not like this")
-        return np.stack([self._answer(window) for window in windows])
+    def __call__(self, windows: Sequence[Samples]) -> tuple[Any, Any]:
+        noted(self.passes, "segmentation", windows)
+        spoken = np.array([window[0] > 0 for window in windows], np.uint8)
+        return np.broadcast_to(spoken[:, None, None], (len(windows), FRAMES, SPEAKERS)), np.zeros(len(windows), int)
 
-    def masks(self, activity: Any) -> Any:
-        return activity.T
 
-    def blank(self, windows: int) -> Any:
-        return np.zeros((windows, self.speakers, self.dimension))
+@dataclass
+class _QuickEmbedder:
+    """A window's voice prints are its first sample."""
+
+    passes: list[tuple[str, list[float]]]
+    room = 2
+
+    def __call__(self, pieces: Sequence[Piece]) -> Any:
+        noted(self.passes, "embedding", [piece.samples for piece in pieces])
+        return np.stack([np.full((SPEAKERS, DIMENSION), piece.samples[0]) for piece in pieces])
+
+
+def noted(passes: list[tuple[str, list[float]]], name: str, windows: Sequence[Samples]) -> None:
+    passes.append((name, [float(window[0]) for window in windows]))
+    if any(QuickModel.BAD in window for window in windows):
+        raise ValueError("the networks do not like this")
 
 
 def spoken(value: float, windows: int) -> Samples:

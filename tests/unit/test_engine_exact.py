@@ -23,8 +23,9 @@ from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.job import Stage
 from processor.engines.diarize.model import DiarizationModel
+from processor.engines.diarize.pieces import Piece
 from processor.engines.diarize.windows import Samples
-from schemas.jobs import DiarizeParams, Lane
+from schemas.jobs import DiarizeParams, Lane, Mode
 from schemas.results import DiarizationResult, Segment
 from tests.support.engine import Shelf, all_ended, context_of, ends, result_of, run, task
 from tests.support.recordings import SAMPLE_RATE, sample_waveform
@@ -217,12 +218,13 @@ def test_a_result_does_not_depend_on_who_shared_its_passes(
 def test_networks_answer_to_the_last_bit_whatever_shares_the_pass(model: DiarizationModel):
     windows = model.windows(speech())
     others = model.windows(mixed())
-    alone = model.segmenter([windows[9]])[0]
-    shared = model.segmenter([*(others[i] for i in range(3)), windows[9], windows[3]])[3]
-    np.testing.assert_array_equal(alone, shared)
-    masks = model.embedder.masks(alone)
-    vector = model.embedder([windows[9]], [masks])[0]
-    second = model.embedder([others[1], windows[9]], [masks[::-1].copy(), masks])[1]
+    (alone,), _ = model.segmenter([windows[9]])
+    shared, _ = model.segmenter([*(others[i] for i in range(3)), windows[9], windows[3]])
+    np.testing.assert_array_equal(alone, shared[3])
+    embedder = model.embedders[Mode.EXACT]
+    masks = model._masks(alone)
+    vector = embedder([Piece(9, windows[9], masks)])[0]
+    second = embedder([Piece(1, others[1], masks[::-1].copy()), Piece(9, windows[9], masks)])[1]
     np.testing.assert_array_equal(vector, second)
 
 
@@ -235,7 +237,7 @@ def test_a_job_parked_half_way_has_the_same_turns_and_the_networks_are_gone_mean
 
     def load() -> DiarizationModel:
         loaded = DiarizationModel(pipeline.build(found.path), found)
-        networks.extend(map(weakref.ref, (loaded.segmenter._network, loaded.embedder._embedding.model_)))
+        networks.extend(map(weakref.ref, (loaded.segmenter._network, loaded.embedders[Mode.EXACT]._network)))
         return loaded
 
     context = context_of(shelf.recording, {MODEL: load})

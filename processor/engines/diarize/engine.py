@@ -9,17 +9,16 @@ from processor.audio import Waveform
 from processor.engines.aside import Aside
 from processor.engines.base import EngineContext, Finished, JobTask, Outcome, Urgency
 from processor.engines.decoding import Decoders
-from processor.engines.diarize import embedding, segmentation
 from processor.engines.diarize.clustering import Turns, cluster
-from processor.engines.diarize.embedding import Array
-from processor.engines.diarize.job import OpenJob, Slot, Stage
+from processor.engines.diarize.job import OpenJob, Stage
 from processor.engines.diarize.model import DiarizationModel
+from processor.engines.diarize.pieces import Piece
+from processor.engines.diarize.track import SEGMENTATION, Kind, Slot
 from processor.engines.listening import ListeningEngine
 from processor.model_manager import out_of_memory
 from schemas.errors import TurnstreamError
 
 MODEL = "diarize"
-ROOM = {Stage.SEGMENTATION: segmentation.WINDOWS_A_PASS, Stage.EMBEDDING: embedding.WINDOWS_A_PASS}
 
 
 class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
@@ -48,6 +47,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
         model = self._model()
         if model is not None:
             self._run_pass(model)
+            self._start_clustering(model)
         return self._told()
 
     def park(self) -> None:
@@ -81,16 +81,19 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
                 job.resume(parked)
             if job.stage is Stage.LOAD:
                 job.begin(model)
+            job.prepare(model)
         return model
 
-    def _start_clustering(self, job: OpenJob, model: DiarizationModel) -> None:
-        work = partial(self._cluster, job, model.clustering)  # which has no networks: they may go meanwhile
-        job.clustered_by(self._clusterers.submit(job.urgency, work))
+    def _start_clustering(self, model: DiarizationModel) -> None:
+        for job in self._jobs.values():
+            if job.through_networks:
+                work = partial(self._cluster, job, model.clustering)  # which has no networks: they may go meanwhile
+                job.clustered_by(self._clusterers.submit(job.urgency, work))
 
     @staticmethod
     def _cluster(job: OpenJob, clustering: Any) -> Turns:
         with _Timer() as timer:
-            turns = cluster(clustering, job.activity, job.vectors, job.params)
+            turns = cluster(clustering, job.tracks[0].analysis, job.params)
         job.spent[Stage.CLUSTERING] = timer.seconds
         return turns
 
@@ -106,34 +109,35 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
     # The networks
 
     def _run_pass(self, model: DiarizationModel) -> None:
-        """A pass of the kind that the most urgent job wants; others' windows take the room it leaves."""
+        """A pass of the kind that the most urgent job wants; others' pieces take the room it leaves."""
         jobs = self._by_urgency()
-        stage = next((job.stage for job in jobs if job.stage in ROOM), None)
-        if stage is not None:
-            self._pass(stage, jobs, model)
+        kind: Kind | None = next((job.wants for job in jobs if job.wants is not None), None)
+        if kind is not None:
+            self._pass(kind, jobs, model)
 
-    def _pass(self, stage: Stage, jobs: Iterable[OpenJob], model: DiarizationModel) -> None:
+    def _pass(self, kind: Kind, jobs: Iterable[OpenJob], model: DiarizationModel) -> None:
         """If it fails, each job that shared it gets a pass of its own, so that only the one at fault fails."""
+        room = model.segmenter.room if kind == SEGMENTATION else model.embedders[kind].room
+        sharing: list[OpenJob] = []
         slots: list[Slot] = []
         for job in jobs:
-            slots += job.slots(stage, ROOM[stage] - len(slots))
-        sharing = list(dict.fromkeys(slot.job for slot in slots))
+            if some := job.slots(kind, room - len(slots)):
+                sharing.append(job)
+                slots += some
         try:
             with _Timer() as timer:
-                values = _forward(stage, slots, model)
+                values = _forward(kind, [slot.piece for slot in slots], model)
         except Exception as error:
             if len(sharing) == 1 or out_of_memory(error):
                 self._fail(sharing, error)
             else:
                 for job in sharing:
-                    self._pass(stage, [job], model)
+                    self._pass(kind, [job], model)
             return
         for slot, value in zip(slots, values, strict=True):
-            slot.job.take(stage, slot.index, value)
+            slot.track.take(kind, slot.piece.index, value)
         for job in sharing:
-            job.spent[stage] += timer.seconds
-            if job.through_networks:
-                self._start_clustering(job, model)
+            job.passed(kind, timer.seconds)
 
     # The jobs
 
@@ -141,11 +145,10 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
         return sorted(self._jobs.values(), key=lambda job: job.urgency)
 
 
-def _forward(stage: Stage, slots: Sequence[Slot], model: DiarizationModel) -> Array:
-    windows = [slot.window for slot in slots]
-    if stage is Stage.SEGMENTATION:
-        return model.segmenter(windows)
-    return model.embedder(windows, [model.embedder.masks(slot.job.activity[slot.index]) for slot in slots])
+def _forward(kind: Kind, pieces: Sequence[Piece], model: DiarizationModel) -> Iterable[Any]:
+    if kind == SEGMENTATION:
+        return zip(*model.segmenter([piece.samples for piece in pieces]), strict=True)
+    return model.embedders[kind](pieces)
 
 
 class _Timer:

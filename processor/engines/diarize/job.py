@@ -1,22 +1,18 @@
 """One open job of the diarization engine: its arrays, and how far it has come."""
 
-import itertools
+import threading
 import time
-from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-import numpy as np
 
 from processor.audio import Waveform
 from processor.engines.base import JobTask, Urgency
 from processor.engines.decoding import Decoding
 from processor.engines.diarize.clustering import Turn, Turns
-from processor.engines.diarize.embedding import Array
 from processor.engines.diarize.model import DiarizationModel
-from processor.engines.diarize.windows import Samples, Windows
+from processor.engines.diarize.track import SEGMENTATION, Kind, Slot, Track
 from schemas.jobs import DiarizeParams, Lane, Mode, Progress
 
 
@@ -33,15 +29,6 @@ _SEGMENTATION_COST, _EMBEDDING_COST = 1, 9
 _BEFORE_CLUSTERING = 0.99
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A window's place in a pass."""
-
-    job: "OpenJob"
-    index: int
-    window: Samples
-
-
 class OpenJob:
     """Used from the engine's thread, but for the seconds that its clustering `spent`.
 
@@ -52,6 +39,8 @@ class OpenJob:
         """Raises a ValidationError where the parameters are none of diarization."""
         self.task = task
         self.params = DiarizeParams.model_validate(task.params)
+        self.mode = Mode(self.params.mode or Mode.EXACT)
+        self.cancelled = threading.Event()
         self.opened = time.monotonic()
         self.urgency: Urgency = (task.job.lane is Lane.BATCH, self.opened)
         self.stage = Stage.DECODE
@@ -63,9 +52,7 @@ class OpenJob:
         self._waveform: Waveform | None = None
         self._model: dict[str, str] = {}
         """What the result tells of it."""
-        self._windows: Windows | None = None
-        self._speaking: deque[int] = deque()
-        self._segmented = self._embedded = 0
+        self.tracks: list[Track] = []
         self._duration = self._since = 0.0
 
     # The way through the stages
@@ -83,14 +70,11 @@ class OpenJob:
         self._model = {
             "name": model.weights.name,
             "source": str(model.weights.source),
-            "mode": self.params.mode or Mode.EXACT,
+            "mode": str(self.mode),
             "device": model.device,
             "revision": model.weights.revision,
         }
-        self._windows = model.windows(self._waveform.samples)
-        shape = (len(self._windows), model.segmenter.frames, model.segmenter.speakers)
-        self.activity = np.empty(shape, dtype=np.float32)
-        self.vectors = model.embedder.blank(len(self._windows))
+        self.tracks = [Track(self._waveform.samples, self.mode, model)]
         now = time.monotonic()
         self.spent[Stage.LOAD] = now - self._since
         self.stage, self._since = Stage.SEGMENTATION, now
@@ -107,46 +91,45 @@ class OpenJob:
         """Whether it goes on as soon as the model does."""
         return self.stage in {Stage.LOAD, Stage.SEGMENTATION, Stage.EMBEDDING}
 
-    def slots(self, stage: Stage, room: int) -> list[Slot]:
-        """The windows that want a pass of this kind next, in their order, `room` at most."""
-        windows = self._windows
-        if windows is None:
-            return []
-        if stage is Stage.SEGMENTATION:
-            end = min(self._segmented + room, len(windows))
-            return [Slot(self, i, windows[i]) for i in range(self._segmented, end)]
-        return [Slot(self, i, windows[i]) for i in itertools.islice(self._speaking, room)]
+    def prepare(self, model: DiarizationModel) -> None:
+        """To be called before passes are filled."""
+        for track in self.tracks:
+            track.prepare(model)
 
-    def take(self, stage: Stage, index: int, value: Array) -> None:
-        """What a pass found in a window; windows come back in their order."""
-        if stage is Stage.SEGMENTATION:
-            self._take_activity(index, value)
-        else:
-            self.vectors[index] = value
-            self._speaking.popleft()
-            self._embedded += 1
+    @property
+    def wants(self) -> Kind | None:
+        """The kind of pass that comes next; None where there is none, or not yet."""
+        if not self.wants_pass:
+            return None
+        return next((kind for track in self.tracks if (kind := track.wants) is not None), None)
 
-    def _take_activity(self, index: int, activity: Array) -> None:
-        self.activity[index] = activity
-        self._segmented += 1
-        if activity.any():
-            self._speaking.append(index)
-        else:
-            self._embedded += 1  # nobody speaks: there is nothing to embed
-        if self._segmented == len(self.activity):
+    def slots(self, kind: Kind, room: int) -> list[Slot]:
+        """What wants a pass of this kind next, in its order, `room` at most."""
+        slots: list[Slot] = []
+        for track in self.tracks:
+            slots += track.slots(kind, room - len(slots))
+        return slots
+
+    def passed(self, kind: Kind, seconds: float) -> None:
+        """A pass of this kind was made, and what it found has been taken."""
+        self.spent[Stage.SEGMENTATION if kind == SEGMENTATION else Stage.EMBEDDING] += seconds
+        if self.wants != SEGMENTATION:
             self.stage = Stage.EMBEDDING
 
     @property
     def through_networks(self) -> bool:
-        return self.stage is Stage.EMBEDDING and self._embedded == len(self.activity)
+        return self.stage is Stage.EMBEDDING and self.wants is None
 
     def clustered_by(self, clustering: "Future[Turns]") -> None:
         self.stage, self.clustering = Stage.CLUSTERING, clustering
-        self.release()
+        self._let_go_of_recording()
 
     def release(self) -> None:
-        """Let go of the recording."""
-        self._windows = None
+        """Nobody wants it any more."""
+        self.cancelled.set()
+        self._let_go_of_recording()
+
+    def _let_go_of_recording(self) -> None:
         if self._waveform is not None:
             self._waveform.close()
 
@@ -155,8 +138,12 @@ class OpenJob:
     def progress(self) -> Progress:
         if not self._model:
             return Progress(stage=self.stage, fraction=0)
-        total = len(self.activity) * (_SEGMENTATION_COST + _EMBEDDING_COST)
-        done = (self._segmented * _SEGMENTATION_COST + self._embedded * _EMBEDDING_COST) / total
+        cost = _SEGMENTATION_COST + _EMBEDDING_COST
+        segmented, embedded = (
+            _mean(track.segmented for track in self.tracks),
+            _mean(track.embedded for track in self.tracks),
+        )
+        done = (segmented * _SEGMENTATION_COST + embedded * _EMBEDDING_COST) / cost
         eta = round((time.monotonic() - self._since) * (1 - done) / done, 1) if done else None
         return Progress(stage=self.stage, fraction=round(done * _BEFORE_CLUSTERING, 4), eta=eta)
 
@@ -181,6 +168,11 @@ class OpenJob:
             },
             "model": self._model,
         }
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
 
 
 def _segment(turn: Turn) -> dict[str, Any]:

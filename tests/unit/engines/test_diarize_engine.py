@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from processor.audio import Waveform
 from processor.engines.base import Failed, Finished, JobTask, OpenRecording, Progressed
+from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.job import Stage
@@ -144,7 +145,7 @@ def test_memory_that_does_not_suffice_has_its_own_error(
 
 
 class _Exhausted:
-    frames, speakers = 4, 3
+    room = 8
 
     def __call__(self, windows: object) -> None:
         raise RuntimeError("CUDA out of memory")
@@ -344,8 +345,8 @@ def test_no_window_is_computed_twice_for_being_parked(shelf: Shelf):
 
     def load() -> QuickModel:
         model = QuickModel()
-        for network in (model.segmenter, model.embedder):
-            network._passes = passes
+        for network in (model.segmenter, *model.embedders.values()):
+            network.passes = passes
         return model
 
     engine = made(shelf.recording, load)
@@ -365,14 +366,14 @@ def test_a_parked_engine_holds_nothing_of_the_model_not_even_while_it_clusters(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
     model, clustering, go = Comings(), threading.Event(), threading.Event()
-    plain = QuickClustering.apply
+    plain = QuickClustering.turns
 
-    def apply(self: QuickClustering, file: dict, **params: int | None) -> object:
+    def turns(self: QuickClustering, analysis: Analysis, *others: object) -> object:
         clustering.set()
         assert go.wait(LIMIT)
-        return plain(self, file, **params)
+        return plain(self, analysis, *others)
 
-    monkeypatch.setattr(QuickClustering, "apply", apply)
+    monkeypatch.setattr(QuickClustering, "turns", turns)
     engine = made(shelf.recording, model)
     first, second = shelf.put(task(), spoken(1, windows=2)), shelf.put(task(), spoken(2, windows=50))
     for job in (first, second):
@@ -412,15 +413,15 @@ def test_an_interactive_job_is_clustered_beside_a_batch_one(
     engine: DiarizeEngine, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
     go, clustering = threading.Event(), threading.Event()
-    plain = QuickClustering.apply
+    plain = QuickClustering.turns
 
-    def apply(self: QuickClustering, file: dict, **params: int | None) -> object:
-        if len(file["vectors"]) > 1:  # the batch job
+    def turns(self: QuickClustering, analysis: Analysis, *others: object) -> object:
+        if len(analysis.vectors) > 1:  # the batch job
             clustering.set()
             assert go.wait(LIMIT)
-        return plain(self, file, **params)
+        return plain(self, analysis, *others)
 
-    monkeypatch.setattr(QuickClustering, "apply", apply)
+    monkeypatch.setattr(QuickClustering, "turns", turns)
     engine.open(shelf.put(task(Lane.BATCH), spoken(1, windows=9)))
     run(engine, lambda _: clustering.is_set())
     urgent = shelf.put(task(), spoken(2, windows=1))
