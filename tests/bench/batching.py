@@ -1,29 +1,25 @@
-"""Short files together against one by one: `python -m tests.bench.batching [--pairs N] [--out FILE]`.
+"""Short files together against one by one: `python -m tests.bench.batching [--pairs N] [--seconds S] [--mode fast] [--out FILE]`.
 
-16 recordings of 5 seconds through the diarization engine, with the model loaded: each opened when the one before has
+16 recordings of 5 seconds (or S) through the diarization engine, with the model loaded: each opened when the one before has
 ended, and all open at once. The two ways take turns, in pairs whose order alternates, on the same recordings.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from processor.engines.base import Engine, EngineContext, Finished, JobTask
 from processor.engines.hub import Hub
+from tests.bench import report
 from tests.support.engine import Shelf, all_ended, ends, result_of, run, task
 from tests.support.recordings import SAMPLE_RATE, sample_waveform
 from turnstream import weights
 from turnstream.settings import Settings
 
-FILES, SECONDS = 16, 5.0
+FILES = 16
 
 
 def segments_of(outcomes: list[Any]) -> dict[str, Any]:
@@ -48,14 +44,16 @@ def together(hub: Hub, jobs: list[JobTask]) -> dict[str, Any]:
     return segments_of(run(hub, all_ended(hub)))
 
 
-def measured(pairs: int) -> list[dict[str, Any]]:
+def measured(pairs: int, seconds: float, mode: str | None) -> list[dict[str, Any]]:
     settings = Settings()
     weights.quiet(settings)
     from processor.engines.diarize.start import diarize_engine
 
-    shelf, samples = Shelf(), sample_waveform()
-    starts = [round(n * (30 - SECONDS) / (FILES - 1) * SAMPLE_RATE) for n in range(FILES)]
-    jobs = [shelf.put(task(), samples[start : start + round(SECONDS * SAMPLE_RATE)].copy()) for start in starts]
+    shelf, samples, length = Shelf(), sample_waveform(), round(seconds * SAMPLE_RATE)
+    starts = [round(n * (30 - seconds) / (FILES - 1) * SAMPLE_RATE) for n in range(FILES)]
+    jobs = [
+        shelf.put(task(**{"mode": mode} if mode else {}), samples[start : start + length].copy()) for start in starts
+    ]
 
     def make(model: str, context: EngineContext) -> Engine:
         return diarize_engine(replace(context, recordings=shelf.recording))
@@ -81,29 +79,18 @@ def measured(pairs: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--mode", help="exact or fast; as the service is set by default")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    rounds = measured(given.pairs)
+    document = report.head(report.command("tests.bench.batching"))
+    rounds = measured(given.pairs, given.seconds, given.mode)
     median = statistics.median(each["ratio"] for each in rounds)
     for each in rounds:
         print(each)
     print(f"together / one by one, median: {median:.3f}")
-    if given.out:
-        document = {
-            "command": f"python -m tests.bench.batching --pairs {given.pairs}",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": {
-                "cpus": psutil.cpu_count(),
-                "platform": platform.platform(),
-                "python": platform.python_version(),
-            },
-            "load_average": psutil.getloadavg(),
-            "files": FILES,
-            "seconds_each": SECONDS,
-            "median_ratio": median,
-            "pairs": rounds,
-        }
-        given.out.write_text(json.dumps(document, indent=1) + "\n")
+    found = {"files": FILES, "seconds_each": given.seconds, "median_ratio": median, "pairs": rounds}
+    report.write(given.out, document | found)
 
 
 if __name__ == "__main__":

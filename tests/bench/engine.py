@@ -10,8 +10,6 @@ next bench, and marked as such. What `--out` has of other files, measured by the
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -108,7 +106,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    document = report.head(shlex.join(["python", "-m", "tests.bench.engine", *sys.argv[1:]]), "pyannote.metrics")
+    document = report.head(report.command("tests.bench.engine"), "pyannote.metrics")
     document["device"] = _device(given.device)
     chosen = recordings(given.corpus, given.files)
     files = {row["name"]: row for row in earlier(given.out, document)}

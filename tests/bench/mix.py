@@ -8,13 +8,12 @@ at which they were accepted, those paces and those loads, and nothing else of th
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from processor.scheduler import Scheduler
+from tests.bench import report
 from tests.bench.scheduling.patterns import Arrival, Pattern
 from tests.bench.scheduling.simulation import Outcome, Worker
 from tests.support.recordings import SAMPLE_RATE, sample_waveform, wav
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures here, too")
     parser.add_argument("--jobs", type=int, default=JOBS)
     arguments = parser.parse_args()
+    heading = report.head(report.command("tests.bench.mix"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pieces = cuts(folder, max(arguments.jobs, CALIBRATION))
@@ -185,9 +186,8 @@ def main() -> None:
             }
             real, jobs = measured(stack, pieces[: arguments.jobs], operations)
     simulation = simulated(jobs, paces, loads, MODELS[-1])
-    report = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+    found = {
+        **heading,
         "jobs": arguments.jobs,
         "seconds_of_audio_each": SECONDS,
         "pace_s": {model: round(seconds, 3) for model, seconds in paces.items()},
@@ -196,10 +196,8 @@ def main() -> None:
         "simulated": simulation,
         "total_measured_over_simulated": round(real["total_s"] / simulation["total_s"], 3),
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
+    print(json.dumps(found, indent=2))
+    report.write(arguments.out, found)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shlex
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +24,12 @@ def head(command: str, *packages: str) -> dict[str, Any]:
         "versions": versions((*_VERSIONS, *packages)),
         "load_average": [round(load, 2) for load in psutil.getloadavg()],
     }
+
+
+def command(module: str, arguments: Sequence[str] | None = None) -> str:
+    """What was run, as a line for a shell; of a path only the last part, since the rest is one machine's."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return shlex.join(["python", "-m", module, *(Path(each).name if each.startswith("/") else each for each in given)])
 
 
 def machine() -> dict[str, Any]:

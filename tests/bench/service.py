@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,13 +20,13 @@ import threading
 import time
 import wave
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from tests.bench import report
 from tests.support.recordings import sample_wav
 from tests.support.stack import running_stack
 
@@ -164,9 +163,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON there")
     out: Path | None = parser.parse_args().out
     figures: dict[str, Any] = {
-        "at": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "command": "python -m tests.bench.service",
+        **report.head("python -m tests.bench.service"),
     }
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack:
         for name, measure in (
@@ -177,10 +174,8 @@ def main() -> None:
             figures[name] = measure()
             print(name, json.dumps(figures[name]), file=sys.stderr)
     figures["preloading"] = preloading()
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if out:
-        out.write_text(text + "\n")
+    print(json.dumps(figures, indent=2))
+    report.write(out, figures)
 
 
 if __name__ == "__main__":

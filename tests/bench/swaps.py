@@ -7,12 +7,9 @@ other, and computes a job of 5 seconds. Printed is what the process takes in phy
 import argparse
 import asyncio
 import io
-import json
-import platform
 import tempfile
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -20,6 +17,7 @@ import psutil
 from processor.engine_process import EngineProcess
 from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged
 from schemas.jobs import Job
+from tests.bench import report
 from tests.support.recordings import SAMPLE_RATE, sample_waveform, wav
 from tests.support.worker import new_job
 from turnstream.object_store import connect
@@ -94,19 +92,9 @@ def main() -> None:
     for number, each in enumerate(series, 1):
         print(f"{number:3} {each.model:12}{each.resident / MiB:8.0f} MiB  loaded in {each.load_seconds:5.2f} s")
     print(f"after the last / after the second: {growth(series):.3f}")
-    if given.out:
-        document = {
-            "command": f"python -m tests.bench.swaps --swaps {given.swaps}",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": {
-                "cpus": psutil.cpu_count(),
-                "platform": platform.platform(),
-                "python": platform.python_version(),
-            },
-            "growth": round(growth(series), 4),
-            "swaps": [asdict(each) for each in series],
-        }
-        given.out.write_text(json.dumps(document, indent=1) + "\n")
+    document = report.head(report.command("tests.bench.swaps"))
+    found = {"growth": round(growth(series), 4), "swaps": [asdict(each) for each in series]}
+    report.write(given.out, document | found)
 
 
 if __name__ == "__main__":

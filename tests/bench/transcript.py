@@ -2,15 +2,13 @@
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from processor.engines.transcript import combine
+from tests.bench import report
 from tests.support.results import segment, stages, turn, word
 
 WORDS, TURNS, ROUNDS = 10_000, 5_000, 15
@@ -45,9 +43,7 @@ def main() -> None:
     out = parser.parse_args().out
     whole = (0.0, WORDS * 0.35)
     figures = {
-        "at": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "command": "python -m tests.bench.transcript",
+        **report.head("python -m tests.bench.transcript"),
         "words": WORDS,
         "turns": TURNS,
         "rounds": ROUNDS,
@@ -58,10 +54,8 @@ def main() -> None:
             "and 20 turns over everything": median_ms(recording(4, *[whole] * 20)),
         },
     }
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if out:
-        out.write_text(text + "\n")
+    print(json.dumps(figures, indent=2))
+    report.write(out, figures)
 
 
 if __name__ == "__main__":

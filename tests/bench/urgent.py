@@ -6,16 +6,15 @@ lane: the urgent job shares each pass with the long one, and goes first.
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.bench import report
 from tests.support.recordings import SAMPLE_RATE, sample_repeated, sample_waveform, wav
 from tests.support.stack import running_stack
 
@@ -50,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the figures here, too")
     arguments = parser.parse_args()
+    heading = report.head(report.command("tests.bench.urgent"))
     with tempfile.TemporaryDirectory() as name, running_stack(Path(name)) as stack:
         folder = Path(name)
         short = wav(sample_waveform(10), SAMPLE_RATE, folder / "short.wav")
@@ -64,19 +64,16 @@ def main() -> None:
             beside = [seconds(client, short) for _ in range(ROUNDS)]
             after = running(client, address)
             client.post(f"{address}/cancel").raise_for_status()
-    report = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+    found = {
+        **heading,
         "idle_s": [round(value, 3) for value in idle],
         "beside_an_hour_s": [round(value, 3) for value in beside],
         "ratio_of_medians": round(statistics.median(beside) / statistics.median(idle), 2),
         "worst_over_median_idle": round(max(beside) / statistics.median(idle), 2),
         "long_job_fraction": [job["progress"]["fraction"] for job in (before, after)],
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
+    print(json.dumps(found, indent=2))
+    report.write(arguments.out, found)
 
 
 if __name__ == "__main__":
