@@ -11,9 +11,9 @@ from uuid_utils import uuid7
 from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Outcome
 from schemas.errors import ErrorInfo
 from schemas.events import JOB_REQUESTED, Event, event_id
-from schemas.jobs import AudioInfo, Job, JobRequested, Lane
+from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobRequested, Lane
 from turnstream.bus.base import Position, Record
-from turnstream.records import LIVE_RUN, Mark, MarkState, Records
+from turnstream.records import Mark, MarkState, Records
 
 AUDIO = b"RIFF" + bytes(60)
 
