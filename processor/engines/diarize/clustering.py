@@ -1,12 +1,15 @@
 """The last step: the windows' speakers become the recording's speakers, and frames become turns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.quiet import quiet
+from schemas.errors import JobCancelled
 from schemas.jobs import DiarizeParams
 
 BOUNDS_MISSED = "speaker_bounds_missed"
@@ -18,6 +21,8 @@ class Turn:
     speaker: str
     start: float
     end: float
+    confidence: float | None = None
+    """How many of the windows that see these frames say so, and how clearly: 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,45 +32,39 @@ class Turns:
     turns: list[Turn]
     exclusive: list[Turn]
     speakers: list[str]
+    embeddings: npt.NDArray[np.float32] | None = None
+    """A voice print for each of `speakers`, NaN where there is none: (speakers, dimension)."""
     warnings: list[str] = field(default_factory=list)
+    risky: bool = False
+    """The number of speakers was a near-tie."""
+
+
+class Clustering(Protocol):
+    """All that follows the networks of a pipeline."""
+
+    def turns(self, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], None]) -> Turns:
+        """`cancelled` is called now and then, and may raise."""
+        ...
 
 
 def cluster(
-    pipeline: Any,
-    activity: npt.NDArray[np.float32],
-    vectors: npt.NDArray[np.float32],
-    params: DiarizeParams,
+    clustering: Clustering, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], bool] = lambda: False
 ) -> Turns:
-    """Run everything but the networks: counting, clustering, reconstruction and labels are upstream's own code.
+    """Run everything but the networks. Raises JobCancelled soon after `cancelled` is true.
 
     It may take minutes for a long recording and is meant for a thread of its own; several may run at once.
     """
-    with quiet:  # of means over nothing, for short clips, and of bounds, which become a code here
-        file = {"uri": "recording", "activity": activity, "vectors": vectors}
-        output = pipeline.apply(file, **_bounds(params, pipeline.voices(file)))
-    speakers = [str(label) for label in output.speaker_diarization.labels()]
-    return Turns(
-        turns=_turns(output.speaker_diarization),
-        exclusive=_turns(output.exclusive_speaker_diarization),
-        speakers=speakers,
-        warnings=[] if _within_bounds(len(speakers), params) else [BOUNDS_MISSED],
-    )
 
+    def check() -> None:
+        if cancelled():
+            raise JobCancelled
 
-def _bounds(params: DiarizeParams, voices: int) -> dict[str, int | None]:
-    """The caller's bounds, but that no more speakers are asked for than there are voices: stock would raise then."""
-    low, high, exact = params.min_speakers, params.max_speakers, params.num_speakers
-    if voices >= 2:  # with fewer, stock does not cluster at all
-        low, exact = low and min(low, voices), exact and min(exact, voices)
-    return {"num_speakers": exact, "min_speakers": low, "max_speakers": high}
-
-
-def _turns(annotation: Any) -> list[Turn]:
-    # Rounding to microseconds takes the float noise of frame times away and nothing else: a frame is 17 ms.
-    return [
-        Turn(str(label), round(float(turn.start), 6), round(float(turn.end), 6))
-        for turn, _, label in annotation.itertracks(yield_label=True)
-    ]
+    check()
+    with quiet:  # of means over nothing, for short clips
+        found = clustering.turns(analysis, params, check)
+    if not _within_bounds(len(found.speakers), params):
+        found.warnings.append(BOUNDS_MISSED)
+    return found
 
 
 def _within_bounds(found: int, params: DiarizeParams) -> bool:

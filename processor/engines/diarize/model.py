@@ -4,7 +4,6 @@ import logging
 import math
 from typing import Any
 
-import numpy as np
 import torch
 
 from processor.engines.diarize import device
@@ -79,9 +78,7 @@ class DiarizationModel:
             pieces = embedding.pieces(embedder.room)
             for piece, value in zip(pieces, embedder(pieces), strict=True):
                 embedding.take(piece.index, value)
-        return cluster(
-            self.clustering, analysis.activity.astype(np.float32), analysis.vectors, params or DiarizeParams()
-        )
+        return cluster(self.clustering, analysis, params or DiarizeParams())
 
 
 def _masks(pipeline: Any) -> Masks:

@@ -3,27 +3,22 @@
 To be imported after `turnstream.weights.telemetry.quiet`: pyannote reads the environment as it is imported.
 """
 
-import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import yaml
 from pyannote.audio.core.pipeline import expand_subfolders
 from pyannote.audio.core.plda import PLDA
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.audio.pipelines.speaker_verification import PyannoteAudioPretrainedSpeakerEmbedding
-from pyannote.core import SlidingWindow, SlidingWindowFeature
+from pyannote.core import SlidingWindow
 
+from processor.engines.diarize.steps import Steps
 from schemas.errors import ModelLoadFailed
 
 
-class ReplayedDiarization(SpeakerDiarization):
-    """Upstream's pipeline, whose networks have run already: their output is in the `file` it is applied to.
-
-    Nothing is kept between calls, so several threads may use `apply`.
-    """
+class TakenApart(SpeakerDiarization):
+    """Upstream's pipeline as a source of parts: its networks, and what follows them."""
 
     @property
     def segmentation_inference(self) -> Any:
@@ -33,16 +28,15 @@ class ReplayedDiarization(SpeakerDiarization):
     def speaker_embedding(self) -> Any:
         return self._embedding
 
-    def without_networks(self) -> "ReplayedDiarization":
-        """What `apply` wants of this pipeline, and nothing that takes memory."""
-        twin, inference = copy.copy(self), self.segmentation_inference
-        vars(twin).update(_models={}, _inferences={})
-        network = SimpleNamespace(
-            specifications=inference.model.specifications, receptive_field=inference.model.receptive_field
+    def without_networks(self) -> Steps:
+        """What follows the networks, and nothing that takes memory."""
+        inference = self.segmentation_inference
+        return Steps(
+            clusterer=self.clustering,
+            windows=SlidingWindow(start=0.0, duration=inference.duration, step=inference.step),
+            frames=inference.model.receptive_field,
+            min_duration_off=self.segmentation.min_duration_off,
         )
-        twin._segmentation = SimpleNamespace(duration=inference.duration, step=inference.step, model=network)
-        twin._embedding = SimpleNamespace(dimension=self._embedding.dimension)
-        return twin
 
     def forget_networks(self) -> None:
         """Empty upstream's caches, which keep every network they were ever asked about: `functools.cache` on methods."""
@@ -59,22 +53,6 @@ class ReplayedDiarization(SpeakerDiarization):
         if not isinstance(self._embedding, PyannoteAudioPretrainedSpeakerEmbedding):
             raise ModelLoadFailed("the embedding network is not one of pyannote.audio")
 
-    def voices(self, file: Any) -> int:
-        """How many vectors the clustering starts from: those of speakers who are heard alone for long enough."""
-        vectors, _, _ = self.clustering.filter_embeddings(file["vectors"], self.get_segmentations(file))
-        return len(vectors)
-
-    def get_segmentations(self, file: Any, hook: Any = None) -> SlidingWindowFeature:
-        inference = self.segmentation_inference
-        return SlidingWindowFeature(
-            file["activity"], SlidingWindow(start=0.0, duration=inference.duration, step=inference.step)
-        )
-
-    def get_embeddings(
-        self, file: Any, binary_segmentations: Any, exclude_overlap: bool = False, hook: Any = None
-    ) -> np.ndarray[Any, Any]:
-        return file["vectors"]
-
 
 class NoPLDA(PLDA):
     """Stands in where the clustering wants none: upstream would fetch one from the hub all the same."""
@@ -83,7 +61,7 @@ class NoPLDA(PLDA):
         pass
 
 
-def build(directory: Path) -> ReplayedDiarization:
+def build(directory: Path) -> TakenApart:
     """The pipeline that `config.yaml` in `directory` describes: community-1's shape, or that of 3.1. On the CPU.
 
     Raises ModelLoadFailed where it is none that Turnstream can run.
@@ -96,7 +74,7 @@ def build(directory: Path) -> ReplayedDiarization:
     params = dict(config["pipeline"]["params"])
     if params.get("clustering") != "VBxClustering":
         params["plda"] = NoPLDA()
-    pipeline = ReplayedDiarization(**params)
+    pipeline = TakenApart(**params)
     pipeline.instantiate(config["params"])
     pipeline.check()
     return pipeline
