@@ -2,11 +2,12 @@
 PYTHON ?= python3
 # An index with other builds of torch and torchaudio, such as CPU-only ones; the rest comes from the lock.
 TORCH_INDEX ?=
+DEVICE ?= cpu
 AUDIO ?=
 OUT ?=
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-real up lint bench bench-scheduler lock clean
+.PHONY: help venv demo test test-real up lint bench bench-engine bench-scheduler lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -34,6 +35,11 @@ lint: venv ## Check style, types and which part may import which.
 
 bench: venv ## Measure what the service adds around the engine.
 	@$(BIN)/python -m tests.bench.service
+
+bench-engine: venv ## Compare stock pyannote, exact and fast on a set it makes (hours on a CPU); DEVICE=cuda for a GPU.
+	@$(BIN)/python -m tests.bench.engine --device '$(DEVICE)' \
+		--out docs/benchmarks/engine$(if $(filter-out cpu,$(DEVICE)),-$(DEVICE)).json
+	@$(BIN)/python -m tests.bench.pages
 
 bench-scheduler: venv ## Compare the scheduler with arrival order, micro-batches and the best that knows the future.
 	@$(BIN)/python -m tests.bench.scheduler

@@ -1,0 +1,40 @@
+"""The page of the engine's bench says what the raw reports say."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tests.bench import pages
+from tests.bench.charts import Chart, Series, axis, page
+
+
+def test_the_page_is_made_from_the_reports_beside_it() -> None:
+    text = (pages.DOCS / pages.PAGE).read_text()
+    assert pages.rendered(text, pages.DOCS) == text
+
+
+def test_the_page_has_a_place_for_every_part() -> None:
+    text = (pages.DOCS / pages.PAGE).read_text()
+    for name in pages.PARTS:
+        assert text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->") == 1
+
+
+def test_the_pictures_are_made_from_the_report_beside_them() -> None:
+    for name, svg in pages.pictures(pages.DOCS).items():
+        assert (pages.DOCS / name).read_text() == svg
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_chart_holds_its_points_and_readable_ticks(log: bool) -> None:
+    points = [(30.0, 4.0), (300.0, 40.0), (3600.0, 480.0)]
+    x, y = (
+        axis("seconds <of audio>", [a for a, _ in points], log=True),
+        axis("seconds", [b for _, b in points], log=log),
+    )
+    root = ET.fromstring(page([Chart("Time & length", x, y, [Series("exact", points)])]))  # noqa: S314
+    tags = [element.tag.rpartition("}")[2] for element in root.iter()]
+    assert tags.count("circle") == 1 + len(points)
+    for value, scale in ((30.0, x), (3600.0, x), (480.0, y)):
+        assert 0 <= scale.place(value) <= 1
+    assert len(x.ticks()) >= 3
+    assert len(y.ticks()) >= 3
