@@ -5,6 +5,10 @@
         for view in client.wait(job.id):
             print(view.state, view.progress)
         result = client.result(job.id)
+        again = client.rerun(job.id, {"num_speakers": 3})
+        for view in client.wait(again.id, run=again.run):
+            ...
+        result = client.result(again.id, run=again.run)
         job = client.submit(Path("meeting.wav"), {"language": "en"}, operation="transcript")
         ...
         transcript = client.result(job.id, TranscriptResult)
@@ -16,6 +20,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -33,7 +38,7 @@ from schemas.errors import (
     WaitExpired,
     from_info,
 )
-from schemas.jobs import DEFAULT_OPERATION, JobView, Lane
+from schemas.jobs import DEFAULT_OPERATION, JobRuns, JobView, Lane
 from schemas.results import DiarizationResult
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -108,17 +113,32 @@ class Client:
 
         return self._read(self._call(send), JobView)
 
-    def job(self, job_id: str) -> JobView:
-        return self._read(self._get(f"/api/v1/jobs/{job_id}"), JobView)
+    def rerun(self, job_id: str, params: Form | Mapping[str, object] | None = None, *, run: str = "") -> JobView:
+        """Have a job computed once more with these parameters; those that are not given stay, and an empty text takes one
+        back. Under the name `run`, by default the next free of run-2, run-3 and so on. Raises RunExists.
+        """
+        if isinstance(params, Form):
+            params = params.model_dump(exclude_defaults=True)
+        fields = {"run": run} | {name: str(v) for name, v in (params or {}).items()}
+        form: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()]
+        answer = self._call(lambda: self._http.post(f"/api/v1/jobs/{job_id}/runs", files=form), repeatable=bool(run))
+        return self._read(answer, JobView)
 
-    def wait(self, job_id: str, *, timeout: float | None = None) -> Iterator[JobView]:
+    def runs(self, job_id: str) -> list[JobView]:
+        """All runs of a job, in the order in which they were asked for."""
+        return self._read(self._get(f"/api/v1/jobs/{job_id}/runs"), JobRuns).runs
+
+    def job(self, job_id: str, *, run: str | None = None) -> JobView:
+        return self._read(self._get(f"/api/v1/jobs/{job_id}", **_query(run)), JobView)
+
+    def wait(self, job_id: str, *, run: str | None = None, timeout: float | None = None) -> Iterator[JobView]:
         """The job as it is, again and again until it has ended; the last one tells how.
 
         Raises WaitExpired after `timeout` seconds.
         """
         started = time.monotonic()
         while True:
-            view = self.job(job_id)
+            view = self.job(job_id, run=run)
             yield view
             waited = time.monotonic() - started
             if view.state.ended:
@@ -133,11 +153,11 @@ class Client:
     def result(self, job_id: str, model: type[Model], *, run: str | None = None) -> Model: ...
     def result(self, job_id: str, model: type[BaseModel] = DiarizationResult, *, run: str | None = None) -> BaseModel:
         """As the result model of the job's operation. Raises ResultNotReady, JobCancelled, or the error the job failed with."""
-        query = {"run": run} if run else {}
-        return self._read(self._get(f"/api/v1/jobs/{job_id}/result", **query), model)
+        return self._read(self._get(f"/api/v1/jobs/{job_id}/result", **_query(run)), model)
 
-    def cancel(self, job_id: str) -> JobView:
-        return self._read(self._call(lambda: self._http.post(f"/api/v1/jobs/{job_id}/cancel")), JobView)
+    def cancel(self, job_id: str, *, run: str | None = None) -> JobView:
+        send = partial(self._http.post, f"/api/v1/jobs/{job_id}/cancel", params=_query(run))
+        return self._read(self._call(send), JobView)
 
     def ready(self) -> bool:
         """Whether the service answers and has all it stands on."""
@@ -198,6 +218,10 @@ def problem(response: httpx.Response) -> TurnstreamError:
         return from_info(ErrorInfo(code=document["code"], detail=document.get("detail") or document.get("title", "")))
     except (ValueError, KeyError, TypeError, AttributeError):
         return InternalError(f"{response.request.url} answered {response.status_code} {response.reason_phrase}")
+
+
+def _query(run: str | None) -> dict[str, str]:
+    return {"run": run} if run else {}
 
 
 def _retry_after(response: httpx.Response) -> float | None:

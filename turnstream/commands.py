@@ -4,14 +4,12 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from schemas.base import Form
-from schemas.jobs import DEFAULT_OPERATION, MAX_SPEAKERS, Lane
-from schemas.operation import Operation
-from turnstream import __version__
+from schemas.jobs import DEFAULT_OPERATION, Lane, TranscriptParams
+from turnstream import __version__, options
 from turnstream.operations import installed
 from turnstream.settings import Settings
 
@@ -26,9 +24,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-
-Known = TypeVar("Known")
-Speakers = Annotated[int | None, typer.Option(min=1, max=MAX_SPEAKERS, metavar="N")]
 
 
 def example(*lines: str) -> str:
@@ -72,7 +67,8 @@ def up(
 @app.command(
     epilog=example(
         "turnstream submit meeting.mp3",
-        "turnstream submit meeting.mp3 --max-speakers 4 --out meeting.json",
+        "turnstream submit meeting.mp3 --max-speakers 4 --mode fast --out meeting.json",
+        "turnstream submit call.wav --channels split",
         "turnstream submit meeting.mp3 --operation transcript --language en --format vtt > meeting.vtt",
         "turnstream submit meeting.mp3 --format rttm --url https://diarize.example.org --key secret",
     )
@@ -87,44 +83,77 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
     operation: Annotated[
         str, typer.Option(help="diarize, transcribe, transcript, or what a plug-in adds.")
     ] = DEFAULT_OPERATION,
-    url: Annotated[str | None, typer.Option(help="Address of the service [dim](TURNSTREAM_URL)[/dim].")] = None,
-    key: Annotated[str | None, typer.Option(help="API key [dim](API_KEY)[/dim].")] = None,
-    num_speakers: Speakers = None,
-    min_speakers: Speakers = None,
-    max_speakers: Speakers = None,
-    language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Of the speech, such as en; detected where absent.")
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Another parameter of the operation; may be repeated."),
-    ] = None,
+    num_speakers: options.NumSpeakers = None,
+    min_speakers: options.MinSpeakers = None,
+    max_speakers: options.MaxSpeakers = None,
+    mode: options.HowComputed = None,
+    channels: options.WhichChannels = None,
+    embeddings: options.Embeddings = None,
+    min_duration_off: options.MinDurationOff = None,
+    min_duration_on: options.MinDurationOn = None,
+    language: options.Language = None,
+    param: options.Others = None,
     lane: Annotated[
         Lane, typer.Option(help="interactive is served first; batch is for what nobody waits for.")
     ] = Lane.INTERACTIVE,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Of the result: json, rttm, csv, srt, vtt, text, as the operation has them; without --out it goes to "
-            "standard output.",
-        ),
-    ] = None,
+    out: options.Out = None,
+    format_: options.FormatName = None,
+    url: options.Url = None,
+    key: options.Key = None,
 ) -> None:
     """Send a recording to a running service and show who spoke when, what was said, or both."""
+    said = options.given(_named(locals()), param)
     from turnstream.submit import submit as send
 
-    wanted = _one_of(installed(), operation, "--operation")
+    wanted = options.one_of(installed(), operation, "--operation")
     if format_ is not None:
-        _one_of(wanted.formats, format_, "--format")
+        options.one_of(wanted.formats, format_, "--format")
     if (file is not None) is not wanted.audio:
         raise typer.BadParameter(
             f"{operation} {'wants a' if wanted.audio else 'takes no'} recording", param_hint="FILE"
         )
-    speakers = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
-    given = speakers | {"language": language} | dict(_named(text) for text in param or [])
-    send(Settings(), file, wanted, _params(wanted, given), lane=lane, url=url, key=key, out=out, format_=format_)
+    send(Settings(), file, wanted, options.params(wanted, said), lane=lane, url=url, key=key, out=out, format_=format_)
+
+
+@app.command(
+    epilog=example(
+        "turnstream rerun 019ada3c-1f00-7a31-9c41-0d2f6c1b7e55 --num-speakers 3",
+        "turnstream rerun 019ada3c-1f00-7a31-9c41-0d2f6c1b7e55 --num-speakers 6 --without max_speakers",
+        "turnstream rerun 019ada3c-1f00-7a31-9c41-0d2f6c1b7e55 --run tidy --min-duration-off 0.5 --format rttm",
+    )
+)
+def rerun(  # noqa: PLR0913, PLR0917 - one for each option
+    job: Annotated[str, typer.Argument(metavar="ID", help="Of the job, as `submit` shows it.", show_default=False)],
+    run: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the run; else the next of run-2, run-3 and so on.")
+    ] = "",
+    num_speakers: options.NumSpeakers = None,
+    min_speakers: options.MinSpeakers = None,
+    max_speakers: options.MaxSpeakers = None,
+    mode: options.HowComputed = None,
+    channels: options.WhichChannels = None,
+    embeddings: options.Embeddings = None,
+    min_duration_off: options.MinDurationOff = None,
+    min_duration_on: options.MinDurationOn = None,
+    language: options.Language = None,
+    param: options.Others = None,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Take a parameter of the job back; may be repeated.")
+    ] = None,
+    out: options.Out = None,
+    format_: options.FormatName = None,
+    url: options.Url = None,
+    key: options.Key = None,
+) -> None:
+    """Compute a job once more with other parameters, such as the right number of speakers.
+
+    What is not said stays as the job has it, and so does the result that is there.
+    Another number of speakers takes seconds, because nothing is computed twice.
+    """
+    said = dict.fromkeys(without or (), "") | options.given(_named(locals()), param)
+    from turnstream.submit import rerun as compute
+
+    compute(Settings(), job, said, run=run, url=url, key=key, out=out, format_=format_)
 
 
 @app.command(epilog=example("turnstream demo", "turnstream demo talk.mp3 --out talk.json"))
@@ -177,23 +206,6 @@ def grow(
     let_grow(Settings(), groups)
 
 
-def _one_of(known: Mapping[str, Known], name: str, hint: str) -> Known:
-    if name not in known:
-        raise typer.BadParameter(f"there is no {name!r}; there are {', '.join(known)}", param_hint=hint)
-    return known[name]
-
-
-def _named(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
-    return name, value
-
-
-def _params(operation: Operation, given: Mapping[str, object]) -> Form:
-    known = operation.params.model_fields
-    fields = {name: value for name, value in given.items() if value is not None}
-    for name in fields:
-        if name not in known:
-            raise typer.BadParameter(f"{operation.name} takes no {name}; it takes {', '.join(known)}", param_hint=name)
-    return operation.params.model_validate(fields)
+def _named(values: Mapping[str, object]) -> dict[str, object]:
+    """Those of a command's options that have the name of a parameter."""
+    return {name: values[name] for name in TranscriptParams.model_fields if name in values}

@@ -1,6 +1,7 @@
-"""`turnstream submit`: send a recording, show how far it is, show what was found in it."""
+"""`turnstream submit` and `rerun`: have a job computed, show how far it is, show what was found."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -10,12 +11,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.text import Text
 
 from schemas.base import Form
-from schemas.errors import FileUnusable, InternalError, JobCancelled, from_info
+from schemas.errors import FileUnusable, InternalError, JobCancelled, NotAcceptable, UnknownOperation, from_info
 from schemas.jobs import DEFAULT_OPERATION, DiarizeParams, JobState, JobView, Lane
 from schemas.operation import Operation
 from schemas.results import DiarizationResult, TranscriptionResult, TranscriptResult
 from schemas.subtitles import one_line
 from turnstream.client import Client
+from turnstream.operations import installed
 from turnstream.settings import Settings
 from turnstream.timeline import said_table, timeline, turns_table
 
@@ -35,19 +37,58 @@ def submit(  # noqa: PLR0913 - one for each option
     """With `format_`, a name of the operation's formats, alone the result goes to standard output, and everything for the
     eye to standard error.
     """
-    piped = format_ is not None and out is None
-    console = Console(stderr=piped)
+    console = Console(stderr=format_ is not None and out is None)
     with Client(url or settings.turnstream_url, key or first_key(settings)) as client:
         job = run(client, file, operation.name, params, console, lane)
         result = client.result(job.id, operation.result)
     show(result, console)
+    console.print(f"\njob {job.id}", style="dim", highlight=False)
+    hand_over(result, operation, console, out, format_)
+
+
+def rerun(
+    settings: Settings,
+    job_id: str,
+    params: Mapping[str, object],
+    *,
+    run: str = "",
+    url: str | None = None,
+    key: str | None = None,
+    out: Path | None = None,
+    format_: str | None = None,
+) -> None:
+    """The same for another run of a job that is there."""
+    console = Console(stderr=format_ is not None and out is None)
+    with Client(url or settings.turnstream_url, key or first_key(settings)) as client:
+        operation = _operation(client.job(job_id).operation)
+        if format_ is not None and format_ not in operation.formats:
+            raise NotAcceptable(f"{operation.name} has no format {format_!r}; it has {', '.join(operation.formats)}")
+        started = client.rerun(job_id, params, run=run)
+        finish(client, started, console)
+        result = client.result(job_id, operation.result, run=started.run)
+    show(result, console)
+    console.print(f"\njob {job_id}, run {started.run}", style="dim", highlight=False)
+    hand_over(result, operation, console, out, format_)
+
+
+def _operation(name: str) -> Operation:
+    known = installed()
+    if name not in known:
+        raise UnknownOperation(f"the operation {name} of this job is not installed here")
+    return known[name]
+
+
+def hand_over(result: BaseModel, operation: Operation, console: Console, out: Path | None, format_: str | None) -> None:
+    """To a file, or to standard output, or nowhere."""
+    if out is None and format_ is None:
+        return
     chosen = operation.formats[format_] if format_ else next(iter(operation.formats.values()))
     written = chosen.write(result)
     content = written.encode() if isinstance(written, str) else written
     if out is not None:
         write(out, content)
         console.print(f"written: {out}", style="dim")
-    elif piped:
+    else:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
 
@@ -70,13 +111,15 @@ def run(
     lane: Lane = Lane.INTERACTIVE,
 ) -> JobView:
     """Upload and wait. Raises the error the job failed with; Ctrl-C leaves the job to go on."""
-    job: JobView | None = None
+    return finish(client, upload(client, file, operation, params, console, lane), console)
+
+
+def finish(client: Client, started: JobView, console: Console) -> JobView:
+    """Wait for a run. Raises the error it failed with; Ctrl-C leaves it to go on."""
     try:
-        job = upload(client, file, operation, params, console, lane)
-        view = watch(client, job.id, console)
+        view = watch(client, started, console)
     except KeyboardInterrupt:
-        if job is not None:
-            console.print(f"job {job.id} goes on: {client.url}/api/v1/jobs/{job.id}")
+        console.print(f"job {started.id} goes on: {client.url}/api/v1/jobs/{started.id}?run={started.run}")
         raise
     if view.state is JobState.CANCELLED:
         raise JobCancelled(f"job {view.id} was cancelled")
@@ -96,19 +139,19 @@ def upload(client: Client, file: Path | None, operation: str, params: Form, cons
         return client.submit(file, params, operation=operation, lane=lane, sent=lambda size: bar.advance(task, size))
 
 
-def watch(client: Client, job_id: str, console: Console) -> JobView:
-    """The job as it ended."""
+def watch(client: Client, started: JobView, console: Console) -> JobView:
+    """The run as it ended."""
     columns = (SpinnerColumn(), TextColumn("{task.description:<13}"), BarColumn(), TimeElapsedColumn())
     view: JobView | None = None
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(JobState.QUEUED.value, total=None)
-        for view in client.wait(job_id):
+        for view in client.wait(started.id, run=started.run):
             if view.ahead:
                 bar.update(task, description=f"{view.ahead} ahead")
             if view.progress is not None:
                 bar.update(task, description=view.progress.stage, total=1.0, completed=view.progress.fraction)
     if view is None:
-        raise InternalError(f"job {job_id} has no state")
+        raise InternalError(f"job {started.id} has no state")
     return view
 
 
@@ -118,6 +161,8 @@ def show(result: BaseModel, console: Console) -> None:
     match result:
         case DiarizationResult():
             console.print(timeline(result, console))
+            if result.overlap_share:
+                console.print(Text(f"several speak at once in {result.overlap_share:.1%} of the speech", "dim"))
             console.print()
             console.print(turns_table(result))
         case TranscriptResult():

@@ -1,19 +1,19 @@
 """A result for the eye: who spoke when, as rows of a terminal or as a picture (SVG), and who said what."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from schemas.results import DiarizationResult, Segment, TranscriptResult
+from schemas.results import DiarizationResult, Segment, SpeakerStats, TranscriptResult
 from schemas.subtitles import NOBODY, one_line
 
 # Okabe and Ito's colours, which people who see colours differently tell apart: https://jfly.uni-koeln.de/color/
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800", "#7F7F7F")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-LABEL_WIDTH = 16
+LABEL_WIDTH = 20
 
 
 def colour(index: int) -> str:
@@ -40,8 +40,17 @@ def tick_label(seconds: float, step: float) -> str:
     return clock(seconds, 0 if step >= 1 else 1)
 
 
-def speech(turns: Iterable[Segment], speaker: str) -> float:
-    return sum(turn.end - turn.start for turn in turns if turn.speaker == speaker)
+def stats(result: DiarizationResult) -> dict[str, SpeakerStats]:
+    """By speaker; of a result that was made before results had them, counted from its turns."""
+    counted = {speaker: 0.0 for speaker in result.speakers}
+    for turn in result.segments:
+        counted[turn.speaker] = counted.get(turn.speaker, 0.0) + turn.end - turn.start
+    total = sum(counted.values()) or 1.0
+    found = {
+        name: SpeakerStats(speaker=name, speaking_time=seconds, share=min(seconds / total, 1.0))
+        for name, seconds in counted.items()
+    }
+    return found | {each.speaker: each for each in result.speaker_stats}
 
 
 def cells(turns: Sequence[Segment], duration: float, width: int) -> list[float]:
@@ -81,11 +90,13 @@ def timeline(result: DiarizationResult, console: Console) -> RenderableType:
     duration = result.audio.duration
     plain = not (console.encoding or "").lower().startswith("utf")
     label = min(LABEL_WIDTH, max((len(name) for name in result.speakers), default=0))
-    width = max(10, console.width - label - 12)
+    width = max(10, console.width - label - 17)
     rows = Table.grid(padding=(0, 1))
     rows.add_column(width=label, no_wrap=True)
     rows.add_column(width=width, no_wrap=True)
-    rows.add_column(justify="right", no_wrap=True)
+    for _ in ("speaking time", "share"):
+        rows.add_column(justify="right", no_wrap=True)
+    known = stats(result)
     for index, speaker in enumerate(result.speakers):
         turns = [turn for turn in result.segments if turn.speaker == speaker]
         rows.add_row(
@@ -93,9 +104,10 @@ def timeline(result: DiarizationResult, console: Console) -> RenderableType:
             Text(
                 bar(turns, duration, width, plain=plain), f"{colour(index)} on grey15" if not plain else colour(index)
             ),
-            Text(clock(speech(turns, speaker)), "dim"),
+            Text(clock(known[speaker].speaking_time), "dim"),
+            Text(f"{known[speaker].share:.0%}", "dim"),
         )
-    rows.add_row("", Text(axis(duration, width), "dim"), "")
+    rows.add_row("", Text(axis(duration, width), "dim"))
     return rows if result.speakers else Text("Nobody speaks in this recording.")
 
 
@@ -103,7 +115,8 @@ def turns_table(result: DiarizationResult, limit: int = 40) -> RenderableType:
     """The first `limit` turns, and how many more there are."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("speaker")
-    for name in ("start", "end", "length"):
+    sure = any(turn.confidence is not None for turn in result.segments)
+    for name in ("start", "end", "length", *(["confidence"] if sure else [])):
         table.add_column(name, justify="right")
     index = {speaker: number for number, speaker in enumerate(result.speakers)}
     for turn in result.segments[:limit]:
@@ -112,6 +125,7 @@ def turns_table(result: DiarizationResult, limit: int = 40) -> RenderableType:
             clock(turn.start, 2),
             clock(turn.end, 2),
             f"{turn.end - turn.start:.2f} s",
+            *(["" if turn.confidence is None else f"{turn.confidence:.2f}"] if sure else []),
         )
     more = len(result.segments) - limit
     return Group(table, Text(f"... and {more} more turns", "dim")) if more > 0 else table
@@ -132,7 +146,7 @@ def said_table(result: TranscriptResult) -> RenderableType:
 
 
 # The picture. Lengths are in pixels.
-WIDTH, LEFT, RIGHT, TOP, ROW = 1000, 130, 80, 44, 34
+WIDTH, LEFT, RIGHT, TOP, ROW = 1000, 185, 110, 44, 34
 PLOT = WIDTH - LEFT - RIGHT
 
 
@@ -150,8 +164,9 @@ def to_svg(result: DiarizationResult, title: str) -> str:
         f'<text x="{LEFT}" y="26" font-size="16" font-weight="600">{escape(heading)}</text>',
         *_ticks(duration, height),
     ]
+    known = stats(result)
     for row, speaker in enumerate(result.speakers):
-        lines += _row(result.segments, speaker, row, duration)
+        lines += _row(result.segments, known[speaker], row, duration)
     return "\n".join([*lines, "</svg>\n"])
 
 
@@ -165,8 +180,8 @@ def _ticks(duration: float, height: int) -> list[str]:
     ]
 
 
-def _row(turns: Sequence[Segment], speaker: str, row: int, duration: float) -> list[str]:
-    top = TOP + row * ROW
+def _row(turns: Sequence[Segment], known: SpeakerStats, row: int, duration: float) -> list[str]:
+    top, speaker = TOP + row * ROW, known.speaker
     lines = [f'<text x="{LEFT - 12}" y="{top + 21}" text-anchor="end">{escape(speaker)}</text>']
     for turn in turns:
         if turn.speaker == speaker:
@@ -175,7 +190,7 @@ def _row(turns: Sequence[Segment], speaker: str, row: int, duration: float) -> l
                 f'<rect x="{left:.1f}" y="{top + 6}" width="{width:.1f}" height="{ROW - 12}" rx="3" fill="{colour(row)}">'
                 f"<title>{escape(speaker)} {clock(turn.start)} to {clock(turn.end)}</title></rect>"
             )
-    share = f'<text x="{WIDTH - RIGHT + 12}" y="{top + 21}" fill="#666">{clock(speech(turns, speaker))}</text>'
+    share = f'<text x="{WIDTH - RIGHT + 12}" y="{top + 21}" fill="#666">{clock(known.speaking_time)}, {known.share:.0%}</text>'
     return [*lines, share]
 
 

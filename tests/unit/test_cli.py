@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import PortTaken, ServiceUnreachable
+from schemas.jobs import Channels, DiarizeParams, Mode, TranscriptParams
 from turnstream import __version__, cli, local, submit
 
 
@@ -30,7 +31,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     assert run(capsys, "version") == (0, f"{__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["up", "submit", "demo", "doctor", "layout"])
+@pytest.mark.parametrize("command", ["up", "submit", "rerun", "demo", "doctor", "layout"])
 def test_each_command_teaches_with_examples(capsys: pytest.CaptureFixture[str], command: str):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -85,6 +86,30 @@ def test_submit_hands_over_the_operation_and_its_parameters(capsys, monkeypatch)
     [(file, operation, params, lane, format_)] = given
     assert (file, operation.name, lane, format_) == (Path("a.wav"), "transcript", "batch", "vtt")
     assert (params.language, params.min_speakers, params.max_speakers) == ("en", 2, 3)
+
+
+def test_submit_hands_over_how_the_turns_shall_be(capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr(submit, "submit", lambda *what, **_: given.append(what[3]))
+    options = ["--mode", "fast", "--channels", "split", "--embeddings", "--min-duration-off", "0.5"]
+    assert run(capsys, "submit", "a.wav", *options)[0] == 0
+    assert given == [DiarizeParams(mode=Mode.FAST, channels=Channels.SPLIT, embeddings=True, min_duration_off=0.5)]
+
+
+def test_rerun_hands_over_what_was_said_and_what_is_taken_back(capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr(submit, "rerun", lambda *what, **how: given.append((*what[1:], how["run"], how["format_"])))
+    options = ["--num-speakers", "6", "--without", "max_speakers", "--param", "vad=false", "--run", "six"]
+    assert run(capsys, "rerun", "an-id", *options, "--format", "rttm")[0] == 0
+    assert given == [("an-id", {"max_speakers": "", "num_speakers": 6, "vad": "false"}, "six", "rttm")]
+
+
+def test_every_parameter_of_our_operations_but_vad_has_an_option(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in ("submit", "rerun"):
+        _, out, _ = run(capsys, command, "--help")
+        shown = {name for name in TranscriptParams.model_fields if f"--{name.replace('_', '-')} " in out}
+        assert shown == TranscriptParams.model_fields.keys() - {"vad"}
 
 
 def test_a_setting_that_is_not_valid_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

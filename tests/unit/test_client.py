@@ -219,3 +219,35 @@ def test_a_file_that_is_not_there(tmp_path: Path):
 def test_ready(answer, ready: bool):
     client, _ = serve(answer)
     assert client.ready() is ready
+
+
+def test_another_run_is_asked_for_waited_for_and_fetched_by_its_name():
+    again = {**JOB, "run": "run-2"}
+    answers = [httpx.Response(202, json=again), httpx.Response(200, json=again | {"state": "succeeded"})]
+    client, calls = serve(*answers, httpx.Response(200, json=example(DIARIZE) | {"run": "run-2"}))
+    view = client.rerun(JOB["id"], {"num_speakers": 3, "max_speakers": ""})
+    assert [each.state for each in client.wait(view.id, run=view.run)] == [JobState.SUCCEEDED]
+    assert client.result(view.id, run=view.run).run == "run-2"
+    assert [str(call.url) for call in calls[1:]] == [
+        f"http://service/api/v1/jobs/{JOB['id']}{rest}?run=run-2" for rest in ("", "/result")
+    ]
+    for field in ("run", "max_speakers"):
+        assert f'name="{field}"\r\n\r\n\r\n'.encode() in calls[0].content
+    assert b'name="num_speakers"\r\n\r\n3\r\n' in calls[0].content
+
+
+def test_a_run_with_a_name_is_asked_for_again_where_the_answer_was_lost_and_one_without_is_not():
+    client, calls = serve(httpx.ReadError("broke"), httpx.Response(202, json=JOB | {"run": "mine"}))
+    assert client.rerun(JOB["id"], DiarizeParams(num_speakers=2, embeddings=True), run="mine").run == "mine"
+    assert b'name="embeddings"\r\n\r\nTrue\r\n' in calls[1].content
+    client, calls = serve(httpx.ReadError("broke"))
+    with pytest.raises(ServiceUnreachable):
+        client.rerun(JOB["id"])
+    assert len(calls) == 1
+
+
+def test_runs_are_listed_and_cancelled():
+    client, calls = serve(httpx.Response(200, json={"runs": [JOB, JOB | {"run": "run-2"}]}), job(state="cancelled"))
+    assert [view.run for view in client.runs(JOB["id"])] == ["live", "run-2"]
+    assert client.cancel(JOB["id"], run="run-2").state is JobState.CANCELLED
+    assert calls[1].url.query == b"run=run-2"

@@ -1,7 +1,7 @@
 """The life of a job in the object store."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +12,11 @@ import pytest
 from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
 from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState
 from schemas.topics import Layout
-from tests.support.stores import WatchedStore, keys
-from turnstream.object_store.base import ObjectNotFound
+from tests.support.stores import S3Server, WatchedStore, keys, minio_store
+from turnstream.object_store.base import ObjectNotFound, ObjectStore
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import CANCELLED, Ending, Mark, MarkState, Records, reference
+from turnstream.records import CANCELLED, Ending, Mark, MarkState, Records, RunRequest, reference
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 AUDIO = b"RIFF and so on"
@@ -414,6 +414,89 @@ def test_a_job_without_a_recording(records: Records, tmp_path: Path) -> None:
         pass
 
 
+# Runs
+
+
+def test_a_name_of_a_run_is_taken_once(records: Records) -> None:
+    first, second = (RunRequest(params={"num_speakers": n}, created_at=NOON) for n in (2, 3))
+    assert records.request_run(job_id(1), "run-2", first) == first
+    assert records.request_run(job_id(1), "run-2", second) == first == records.run_request(job_id(1), "run-2")
+    assert records.run_request(job_id(1), "run-3") is None
+
+
+def test_a_job_of_a_run_has_the_parameters_of_that_run(records: Records) -> None:
+    job = create(records, make_job())
+    later = RunRequest(params={"num_speakers": 2}, created_at=NOON + timedelta(hours=1))
+    records.request_run(job.id, "run-2", later)
+    assert records.job_of_run(job.id, LIVE_RUN) == records.job_of_run(job.id, "replay") == job
+    expected = job.model_copy(update={"params": later.params, "created_at": later.created_at})
+    assert records.job_of_run(job.id, "run-2") == expected
+    with pytest.raises(JobNotFound):
+        records.job_of_run(job_id(2), "run-2")
+
+
+def test_a_run_is_known_by_its_mark_or_its_end(records: Records, store: MemoryStore) -> None:
+    job = create(records, make_job())
+    request = RunRequest(params={}, created_at=NOON)
+    for run in ("ended", "pending", "never-published"):
+        records.request_run(job.id, run, request)
+    records.put_error(job.id, "ended", FAILURE)
+    records.put_mark(job.id, "pending", Mark(state=MarkState.QUEUED, at=NOON))
+    records.put_result(job.id, "of-a-replay", RESULT)
+    assert records.run_names(job.id) == [LIVE_RUN, "ended", "of-a-replay", "pending"]
+    before = keys(store)
+    records.request_run(job.id, "pending-2", request)
+    records.put_attempts(job.id, "pending-2", 1)
+    records.put_mark(job.id, "pending-2", Mark(state=MarkState.ACCEPTING, at=NOON))
+    records.erase_run(job.id, "pending-2")
+    assert keys(store) == before
+
+
+# What networks said
+
+
+@pytest.fixture(params=["memory", "filesystem", "minio"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    match request.param:
+        case "memory":
+            yield MemoryStore()
+        case "filesystem":
+            yield FilesystemStore(tmp_path / "objects")
+        case _:
+            with S3Server() as server:
+                store = minio_store(server.endpoint)
+                yield store
+                store.close()
+
+
+def test_an_analysis_is_kept_as_long_as_its_job(any_store: ObjectStore) -> None:
+    records = Records(any_store)
+    job = create(records, make_job())
+    assert records.analysis(job.id, "3f2a9c") is None
+    records.keep_analysis(job.id, "3f2a9c", b"arrays" * 100_000)
+    records.keep_analysis(job.id, "77aa01", b"of another mode")
+    assert records.analysis(job.id, "3f2a9c") == b"arrays" * 100_000
+    records.erase(job)
+    assert list(any_store.list("jobs/")) == []
+
+
+def test_nothing_is_kept_of_a_job_that_is_erased_meanwhile(records: Records, store: MemoryStore) -> None:
+    job = create(records, make_job())
+    records.erase(job)
+    records.keep_analysis(job.id, "3f2a9c", b"arrays")
+    assert keys(store) == []
+
+
+def test_an_erasure_tells_those_who_still_write_before_it_looks_for_what_they_wrote() -> None:
+    store = WatchedStore()
+    job = create(Records(store), make_job())
+    Records(store).keep_analysis(job.id, "3f2a9c", b"arrays")
+    store.changes.clear()
+    Records(store).erase_unindexed(job.id)
+    of_job = [change for change in store.changes if "jobs/" in change]
+    assert of_job[0] == f"delete jobs/{job.id}/job.json"
+
+
 # A store that is away
 
 
@@ -437,6 +520,13 @@ def test_every_call_passes_on_that_the_store_is_away(records: Records, store: Me
         lambda: records.take_lease("sweep", "a", 60),
         lambda: records.give_back_lease("sweep", "a"),
         lambda: records.agree_on_layout(1, ["diarize"]),
+        lambda: records.request_run(job.id, "run-2", RunRequest(params={}, created_at=NOON)),
+        lambda: records.run_names(job.id),
+        lambda: records.has_run(job.id, "run-2"),
+        lambda: records.job_of_run(job.id, "run-2"),
+        lambda: records.erase_run(job.id, "run-2"),
+        lambda: records.analysis(job.id, "3f2a9c"),
+        lambda: records.keep_analysis(job.id, "3f2a9c", b""),
     ]
     for call in calls:
         with pytest.raises(StoreUnavailable):

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from schemas.errors import EngineFailed, JobCancelled
+from schemas.errors import EngineFailed, JobCancelled, NotAcceptable, UnknownOperation
 from schemas.operation import Operation
 from schemas.operations import DIARIZE, TRANSCRIBE, TRANSCRIPT
 from tests.support.speak import SPEAK
@@ -17,7 +17,13 @@ ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch):
+def asked() -> list[httpx.Request]:
+    """What the service was asked."""
+    return []
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, asked: list[httpx.Request]):
     """Answers each job of an operation with its example, or with how it ended."""
 
     def serve(operation: Operation, **end) -> None:
@@ -25,8 +31,13 @@ def service(monkeypatch: pytest.MonkeyPatch):
         job |= {"created_at": "2026-01-01T00:00:00Z", "state": "succeeded", **end}
 
         def handle(request: httpx.Request) -> httpx.Response:
+            request.read()
+            asked.append(request)
+            run = request.url.params.get("run", "live")
             if request.url.path.endswith("/result"):
-                return httpx.Response(200, json={**operation.example, "job_id": ID, "run": "live"})
+                return httpx.Response(200, json={**operation.example, "job_id": ID, "run": run})
+            if request.url.path.endswith("/runs"):
+                return httpx.Response(202, json=job | {"run": "run-2", "state": "queued"})
             return httpx.Response(202 if request.method == "POST" else 200, json=job)
 
         transport = httpx.MockTransport(handle)
@@ -92,3 +103,41 @@ def test_what_the_job_ended_with_is_raised(service, recording):
     service(DIARIZE, state="cancelled")
     with pytest.raises(JobCancelled):
         send(DIARIZE, recording)
+
+
+def test_it_says_which_job_it_was_and_how_long_everybody_spoke(service, recording, capsys):
+    service(DIARIZE)
+    send(DIARIZE, recording)
+    out, _ = capsys.readouterr()
+    assert f"job {ID}\n" in out
+    assert "61%" in out and "39%" in out and "at once in 2.2% of" in out
+
+
+def again(params: dict[str, str], **how) -> None:
+    submit.rerun(Settings(_env_file=None), ID, params, **how)
+
+
+def test_a_rerun_shows_what_its_run_found(service, asked, capsys):
+    service(DIARIZE)
+    again({"num_speakers": "3", "max_speakers": ""})
+    out, err = capsys.readouterr()
+    assert (err, f"job {ID}, run run-2\n" in out, "SPEAKER_01" in out) == ("", True, True)
+    sent, fetched = asked[1], asked[-1]
+    assert (sent.method, sent.url.path) == ("POST", f"/api/v1/jobs/{ID}/runs")
+    assert b'name="num_speakers"\r\n\r\n3\r\n' in sent.content
+    assert (fetched.url.path, fetched.url.params["run"]) == (f"/api/v1/jobs/{ID}/result", "run-2")
+
+
+def test_a_rerun_hands_over_a_format_of_the_jobs_operation(service, capsys):
+    service(TRANSCRIPT)
+    again({}, format_="vtt")
+    out, err = capsys.readouterr()
+    assert (out.startswith("WEBVTT"), "run run-2" in err) == (True, True)
+    with pytest.raises(NotAcceptable, match="it has json, srt, vtt, text, rttm"):
+        again({}, format_="csv")
+
+
+def test_a_rerun_of_what_is_not_installed_here_says_so(service):
+    service(SPEAK)
+    with pytest.raises(UnknownOperation, match="speak"):
+        again({})

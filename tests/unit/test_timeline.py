@@ -7,7 +7,15 @@ import pytest
 from rich.console import Console
 
 from schemas.operations import TRANSCRIPT
-from schemas.results import AnalysedAudio, DiarizationResult, ModelInfo, Segment, Timings, TranscriptResult
+from schemas.results import (
+    AnalysedAudio,
+    DiarizationResult,
+    ModelInfo,
+    Segment,
+    SpeakerStats,
+    Timings,
+    TranscriptResult,
+)
 from turnstream.timeline import axis, bar, cells, clock, said_table, tick_step, timeline, to_svg, turns_table
 
 RUN = {"job_id": "01890a5d-ac96-774b-bcce-b302099a8057", "run": "live"}
@@ -79,7 +87,7 @@ def test_rows_fit_the_terminal_and_keep_speakers_apart_without_colour(width: int
     assert all(len(line) <= width for line in lines)
     assert lines[0].startswith("SPEAKER_00 █")
     assert lines[1].startswith("SPEAKER_01  ")
-    assert lines[0].rstrip().endswith("0:10.0")
+    assert lines[0].rstrip().endswith("0:10.0 33%")
 
 
 def test_a_terminal_without_unicode_gets_ascii():
@@ -119,8 +127,25 @@ def test_the_picture_has_a_rectangle_for_each_turn_and_escapes_what_it_is_given(
         "A<&> 0:20.0 to 0:25.0",
         "B 0:10.0 to 0:30.0",
     ]
-    assert float(turns[0].get("width")) == pytest.approx(790 / 3, abs=0.1)
+    assert float(turns[0].get("width")) == pytest.approx(705 / 3, abs=0.1)
     assert root.find(f"{SVG}title").text == '"x" & <y>: 2 speakers, 0:30.0'
+
+
+def test_what_a_result_says_of_its_speakers_goes_before_what_its_turns_say():
+    found = result(("A", 0, 10), ("B", 10, 30))
+    told = SpeakerStats(speaker="A", speaking_time=5, share=0.2)
+    lines = shown(found.model_copy(update={"speaker_stats": [told]}))
+    assert [line.split()[-2:] for line in lines[:2]] == [["0:05.0", "20%"], ["0:20.0", "67%"]]
+    assert ">0:05.0, 20%<" in to_svg(found.model_copy(update={"speaker_stats": [told]}), "x")
+
+
+def test_how_sure_a_turn_is_has_a_column_where_results_say_it():
+    sure = [Segment(speaker="A", start=0, end=1, confidence=0.876), Segment(speaker="A", start=2, end=3)]
+    found = result().model_copy(update={"segments": sure, "speakers": ["A"]})
+    lines = [line.split() for line in rendered(turns_table(found))]
+    assert lines[0] == ["speaker", "start", "end", "length", "confidence"]
+    assert [line[-1] for line in lines[1:]] == ["0.88", "s"]
+    assert "confidence" not in rendered(turns_table(result(("A", 0, 1))))[0]
 
 
 def test_who_said_what_is_a_row_a_segment():
