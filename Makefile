@@ -10,7 +10,7 @@ BIN := .venv/bin
 .PHONY: help venv demo test test-real up lint bench bench-engine bench-scheduler lock clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 venv: ## Make the virtual environment .venv from the lock; takes no time where it is there.
 	@$(PYTHON) deploy/bootstrap.py $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')

@@ -25,7 +25,11 @@ class Apart:
         self._process = context.Process(target=_serve, args=(there, name, device), daemon=True)
         self._process.start()
         there.close()
-        self._answer()
+        try:
+            self._answer()
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, path: Path) -> Run:
         return self._ask("run", path)

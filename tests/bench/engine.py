@@ -1,11 +1,12 @@
 """Stock pyannote, exact and fast on the same files: `make bench-engine [DEVICE=cuda]`.
 
     python -m tests.bench.engine [--files NAME...] [--corpus DIR] [--ways stock-1,stock-32,exact,fast] [--pairs N]
-        [--device cpu|cuda|mps] [--cached-from SECONDS] [--peer NAME=COMMAND] [--turns DIR] [--out FILE]
+        [--once stock-32] [--device cpu|cuda|mps] [--cached-from SECONDS] [--peer NAME=COMMAND] [--turns DIR] [--out FILE]
 
 Each way has a process of its own, with its model loaded and warm, and they take turns: one computes at a time, in an order
-that alternates from pair to pair. Files of `--cached-from` seconds and more are run once by stock; that run is kept for the
-next bench, and marked as such. What `--out` has of other files, measured by the same versions on the same machine, stays.
+that alternates from pair to pair; the ways of `--once` take part in the first pair alone. Files of `--cached-from` seconds and
+more are run once by stock; that run is kept for the next bench, and marked as such. What `--out` has of other files, measured
+by the same versions on the same machine, stays.
 """
 
 import argparse
@@ -39,9 +40,9 @@ Runner = Apart | Peer
 class Contest:
     """The ways over one recording after another."""
 
-    def __init__(self, runners: Sequence[Runner], pairs: int, device: str, cached_from: float) -> None:
-        self._runners, self._pairs = runners, pairs
-        self._device, self._cached_from = device, cached_from
+    def __init__(self, runners: Sequence[Runner], given: argparse.Namespace) -> None:
+        self._runners, self._pairs, self._once = runners, given.pairs, given.once
+        self._device, self._cached_from = given.device, given.cached_from
         self._weights = weights.resolve(Settings()).revision
 
     def over(self, recording: Recording) -> tuple[dict[str, Any], dict[str, list[Run]]]:
@@ -52,6 +53,8 @@ class Contest:
         cached = seconds >= self._cached_from
         for pair in range(self._pairs):
             for runner in self._runners if pair % 2 == 0 else reversed(self._runners):
+                if pair and runner.name in self._once:
+                    continue
                 run = self._run(runner, recording.audio, cached)
                 runs[runner.name].append(run)
                 console.print(f"  {recording.name} {pair + 1}/{self._pairs} {runner.name}: {run.seconds:.2f} s")
@@ -96,6 +99,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, help="a folder of recordings with RTTM beside them, not to be made here")
     parser.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS))
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--once", type=lambda text: text.split(","), default=["stock-32"])
     parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
     parser.add_argument("--cached-from", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
@@ -116,7 +120,7 @@ def main() -> None:
             console.print(f"starting {name}")
             runners.append(stack.enter_context(closing(Apart(name, given.device))))
         runners += [Peer(*peer.split("=", 1)) for peer in given.peer]
-        contest = Contest(runners, given.pairs, given.device, given.cached_from)
+        contest = Contest(runners, given)
         for recording in chosen:
             row, runs = contest.over(recording)
             files[recording.name] = row

@@ -140,7 +140,8 @@ class Ours:
         from turnstream import weights
         from turnstream.settings import Settings
 
-        settings = Settings(device=device, model_idle_seconds=0)
+        self._folder = tempfile.TemporaryDirectory()
+        settings = Settings(device=device, model_idle_seconds=0, data_dir=Path(self._folder.name))
         weights.quiet(settings)
         from processor.engines.base import EngineContext
         from processor.engines.diarize.start import diarize_engine

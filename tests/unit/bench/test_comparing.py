@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench import engine, report
+from tests.bench.apart import Apart
 from tests.bench.comparing import compared, whole
 from tests.bench.corpus.reference import Spoken
 from tests.bench.der import FRAME, Errors, by_frame, difference, errors
@@ -143,6 +144,11 @@ def test_a_command_names_no_folder_of_one_machine() -> None:
         "tests.bench.engine", ["--out", "/home/somebody/engine.json", "--pairs", "5", "--files", "a b"]
     )
     assert line == "python -m tests.bench.engine --out engine.json --pairs 5 --files 'a b'"
+
+
+def test_what_fails_in_a_process_apart_is_told_here() -> None:
+    with pytest.raises(RuntimeError, match="invalid literal for int"):
+        Apart("stock-none", "cpu")
 
 
 def test_a_report_is_json(tmp_path: Path) -> None:
