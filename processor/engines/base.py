@@ -4,7 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from processor.model_manager import Loaded, ModelManager, Unloaded
 from schemas.errors import ErrorInfo
@@ -14,8 +14,10 @@ from turnstream.settings import Settings
 if TYPE_CHECKING:
     from processor.audio import Waveform  # imports torch, which the worker must not
 
-OpenRecording = Callable[[Job, Callable[[], bool]], "Waveform"]
-"""The decoded recording of a job; the second argument says when nobody wants it any more. Used from several threads."""
+Cancelled = Callable[[], bool]
+"""Says when nobody wants something any more."""
+Tell = Callable[[float], None]
+"""Is told the share that is done, 0 to 1."""
 
 Urgency = tuple[bool, float]
 """Whether a job is of the batch lane, and when it was opened: the least comes first."""
@@ -80,6 +82,26 @@ class ModelsChanged:
     unloads: tuple[Unloaded, ...] = ()
 
 
+class JobRecordings(Protocol):
+    """The recordings of jobs, and what is kept of them. Used from several threads; each call may take long."""
+
+    def waveform(self, job: Job, cancelled: Cancelled, tell: Tell) -> "Waveform":
+        """The whole recording, its channels mixed. Raises JobCancelled, and whatever went wrong, out of the tree."""
+        ...
+
+    def channels(self, job: Job, cancelled: Cancelled, tell: Tell) -> "list[Waveform]":
+        """Each channel by itself."""
+        ...
+
+    def analysis(self, job: Job, fingerprint: str) -> bytes | None:
+        """What an earlier run kept under this fingerprint, which says what computed it."""
+        ...
+
+    def keep_analysis(self, job: Job, fingerprint: str, data: bytes) -> None:
+        """For further runs of the job."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineContext:
     """What an engine is made with, by the factory that its operation names: `factory(context) -> Engine`."""
@@ -87,7 +109,7 @@ class EngineContext:
     settings: Settings
     models: ModelManager
     """Of all engines: each registers its model under the name of its operation."""
-    recordings: OpenRecording
+    recordings: JobRecordings
     changed: threading.Event
     """To be set, from any thread, when something aside is done: the hub waits for it when no engine has work."""
 

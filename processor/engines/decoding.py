@@ -9,7 +9,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from processor.engines.aside import Aside
-from processor.engines.base import JobTask, Urgency
+from processor.engines.base import Cancelled, JobTask, Tell, Urgency
 from schemas.jobs import JobKey
 
 Decoded = TypeVar("Decoded")
@@ -23,6 +23,11 @@ class Decoding(Generic[Decoded]):
     cancelled: threading.Event = field(default_factory=threading.Event)
     future: Future[Decoded] = field(default_factory=Future[Decoded])
     seconds: float = 0.0
+    share: float = 0.0
+    """How much of it is decoded, 0 to 1; stays 0 where nobody knows how long it is."""
+
+    def tell(self, share: float) -> None:
+        self.share = share
 
     def result(self) -> Decoded:
         """What came out of it, once it is over. Raises what the decoding raised."""
@@ -34,12 +39,11 @@ class Decoders(Generic[Decoded]):
 
     def __init__(
         self,
-        decode: Callable[[JobTask, Callable[[], bool]], Decoded],
+        decode: Callable[[JobTask, Cancelled, Tell], Decoded],
         changed: threading.Event,
         release: Callable[[Decoded], None],
     ) -> None:
-        """`decode` is called in a thread, and its second argument says when nobody wants the recording any more;
-        `changed` is set when one is over; `release` gets what nobody took."""
+        """`decode` is called in a thread; `changed` is set when one is over; `release` gets what nobody took."""
         self._decode, self._release = decode, release
         self._threads: Aside[Decoded] = Aside("decode", changed)
         self._decodings: dict[JobKey, Decoding[Decoded]] = {}
@@ -57,6 +61,11 @@ class Decoders(Generic[Decoded]):
             del self._decodings[decoding.task.id]
         return ended
 
+    def share(self, id: JobKey) -> float:
+        """How much of a recording is decoded, 0 to 1; 0 of one that is not on its way."""
+        decoding = self._decodings.get(id)
+        return decoding.share if decoding is not None else 0.0
+
     def drop(self, id: JobKey) -> None:
         """Forget a recording, also one that is being decoded."""
         decoding = self._decodings.pop(id, None)
@@ -73,7 +82,7 @@ class Decoders(Generic[Decoded]):
     def _run(self, decoding: Decoding[Decoded]) -> Decoded:
         started = time.monotonic()
         try:
-            return self._decode(decoding.task, decoding.cancelled.is_set)
+            return self._decode(decoding.task, decoding.cancelled.is_set, decoding.tell)
         finally:
             decoding.seconds = time.monotonic() - started
 

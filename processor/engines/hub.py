@@ -36,7 +36,7 @@ class Hub:
             on_change=self._changed.set,
             on_evict=self._park,
         )
-        self._context = EngineContext(settings, self._models, Recordings(settings).waveform, self._changed)
+        self._context = EngineContext(settings, self._models, Recordings(settings), self._changed)
         self._make = make or engine_of
         self._engines: dict[str, Engine] = {}
         self._open: dict[JobKey, str] = {}

@@ -1,9 +1,12 @@
-"""The recording of a job as a waveform: fetched from the object store, decoded once."""
+"""The recordings of jobs as waveforms, fetched from the object store and decoded once; and what is kept of them there."""
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
+from processor.engines.base import Cancelled, Tell
 from schemas.jobs import Job
 from turnstream.object_store import connect
 from turnstream.operations import installed
@@ -13,11 +16,9 @@ from turnstream.settings import Settings
 if TYPE_CHECKING:
     from processor.audio import Waveform
 
-Cancelled = Callable[[], bool]
-
 
 class Recordings:
-    """Used from several threads."""
+    """Those of the object store that the settings name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -28,14 +29,37 @@ class Recordings:
         listening = {model for each in installed().values() if each.audio for model in each.models}
         self._budget = settings.waveform_memory // (settings.diarization_max_batch_size * len(listening))
 
-    def waveform(self, job: Job, cancelled: Cancelled) -> "Waveform":
+    def waveform(self, job: Job, cancelled: Cancelled, tell: Tell) -> "Waveform":
         """Raises an AudioError, StoreUnavailable, JobNotFound, and JobCancelled once `cancelled` says so."""
         from processor.audio import decode  # imports torch, which not every engine needs
 
-        spool_dir = self._settings.spool_dir
-        spool_dir.mkdir(parents=True, exist_ok=True)
-        with self._store().audio(job.id, spool_dir) as file:
-            return decode(file, spool_dir, self._budget, self._settings.max_audio_seconds, cancelled)
+        with self._fetched(job) as file:
+            return decode(file, self._spool_dir, self._budget, self._settings.max_audio_seconds, cancelled, tell)
+
+    def channels(self, job: Job, cancelled: Cancelled, tell: Tell) -> "list[Waveform]":
+        """Raises also InvalidRequest, where there are too many."""
+        from processor.audio import split
+
+        with self._fetched(job) as file:
+            return split(file, self._spool_dir, self._budget, self._settings.max_audio_seconds, cancelled, tell)
+
+    def analysis(self, job: Job, fingerprint: str) -> bytes | None:
+        """Raises StoreUnavailable."""
+        return self._store().analysis(job.id, fingerprint)
+
+    def keep_analysis(self, job: Job, fingerprint: str, data: bytes) -> None:
+        """Raises StoreUnavailable."""
+        self._store().keep_analysis(job.id, fingerprint, data)
+
+    @contextmanager
+    def _fetched(self, job: Job) -> Generator[BinaryIO]:
+        self._spool_dir.mkdir(parents=True, exist_ok=True)
+        with self._store().audio(job.id, self._spool_dir) as file:
+            yield file
+
+    @property
+    def _spool_dir(self) -> Path:
+        return self._settings.spool_dir
 
     def _store(self) -> Records:
         with self._lock:  # the first to come connects; a store that is away is tried again by the next

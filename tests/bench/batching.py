@@ -56,7 +56,7 @@ def measured(pairs: int, seconds: float, mode: str | None) -> list[dict[str, Any
     ]
 
     def make(model: str, context: EngineContext) -> Engine:
-        return diarize_engine(replace(context, recordings=shelf.recording))
+        return diarize_engine(replace(context, recordings=shelf))
 
     hub = Hub(settings, make)
     together(hub, jobs[:2])  # loads the model

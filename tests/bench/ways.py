@@ -152,7 +152,7 @@ class Ours:
         self._shelf = shelf
 
         def make(_: str, context: EngineContext) -> Any:
-            return diarize_engine(replace(context, recordings=shelf.recording))
+            return diarize_engine(replace(context, recordings=shelf))
 
         self._hub = Hub(settings, make)
 

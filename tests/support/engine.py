@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from processor.audio import SAMPLE_RATE, Waveform
-from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, OpenRecording, Outcome
+from processor.engines.base import (
+    Cancelled,
+    Engine,
+    EngineContext,
+    Failed,
+    Finished,
+    JobRecordings,
+    JobTask,
+    Outcome,
+    Tell,
+)
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import Turn, Turns
 from processor.engines.diarize.embedding import WindowEmbedding
@@ -25,7 +35,7 @@ from turnstream.settings import Settings
 from turnstream.weights import Source, Weights
 
 
-def task(lane: Lane = Lane.INTERACTIVE, model: str = "diarize", **params: int) -> JobTask:
+def task(lane: Lane = Lane.INTERACTIVE, model: str = "diarize", **params: Any) -> JobTask:
     return JobTask(new_job(lane=lane), "live", model, params)
 
 
@@ -45,14 +55,17 @@ class RoomyMemory:
 
 
 def context_of(
-    recording: OpenRecording, models: Mapping[str, Callable[[], Any]], memory: RoomyMemory | None = None
+    recordings: JobRecordings,
+    models: Mapping[str, Callable[[], Any]],
+    memory: RoomyMemory | None = None,
+    **settings: Any,
 ) -> EngineContext:
     """What the hub would make an engine with. `models` says how each is loaded."""
     changed = threading.Event()
     manager = ModelManager(memory or RoomyMemory(), on_change=changed.set)
     for name, load in models.items():
         manager.register(ModelSource(name, load, size=0))
-    return EngineContext(Settings(), manager, recording, changed)
+    return EngineContext(Settings(**settings), manager, recordings, changed)
 
 
 def run(engine: Engine | Hub, until: Callable[[list[Outcome]], bool]) -> list[Outcome]:
@@ -90,18 +103,43 @@ def waveform(samples: Samples) -> Waveform:
 
 @dataclass
 class Shelf:
-    """Recordings by job, given out as the engine asks for them."""
+    """In the place of the object store: recordings by job, and what is kept of them."""
 
     samples: dict[str, Samples] = field(default_factory=dict)
+    """One-dimensional, or (channels, samples)."""
     asked: list[str] = field(default_factory=list)
+    kept: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    """By job and fingerprint."""
 
     def put(self, task: JobTask, samples: Samples) -> JobTask:
         self.samples[task.job.id] = samples
         return task
 
     def recording(self, job: Job, cancelled: Callable[[], bool]) -> Waveform:
+        """What tests put something else in the place of."""
         self.asked.append(job.id)
-        return waveform(self.samples[job.id])
+        return waveform(np.atleast_2d(self.samples[job.id])[0])
+
+    def waveform(self, job: Job, cancelled: Cancelled, tell: Tell) -> Waveform:
+        return self.recording(job, cancelled)
+
+    def channels(self, job: Job, cancelled: Cancelled, tell: Tell) -> list[Waveform]:
+        self.asked.append(job.id)
+        channels = np.atleast_2d(self.samples[job.id])
+        return [Waveform(each, SAMPLE_RATE, len(channels)) for each in channels]
+
+    def analysis(self, job: Job, fingerprint: str) -> bytes | None:
+        return self.kept.get((job.id, fingerprint))
+
+    def keep_analysis(self, job: Job, fingerprint: str, data: bytes) -> None:
+        self.kept[job.id, fingerprint] = data
+
+
+def shelf_of(recording: Callable[[Job, Cancelled], Waveform]) -> Shelf:
+    """One that gets its recordings there."""
+    shelf = Shelf()
+    shelf.recording = recording
+    return shelf
 
 
 # A model that answers at once. Its windows are ten samples; one whose first sample is positive is spoken.

@@ -10,11 +10,17 @@ import psutil
 import pytest
 import torch
 import torchaudio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from processor.audio import DAMAGED, SAMPLE_RATE, Waveform, decode, resampler
-from schemas.errors import AudioEmpty, AudioTooLong, AudioUnreadable, InternalError, JobCancelled, TurnstreamError
+from processor.audio import DAMAGED, SAMPLE_RATE, Waveform, decode, split
+from schemas.errors import (
+    AudioEmpty,
+    AudioTooLong,
+    AudioUnreadable,
+    InternalError,
+    InvalidRequest,
+    JobCancelled,
+    TurnstreamError,
+)
 from tests.support import recordings
 from tests.support.recordings import KINDS, REFUSED, Kind
 
@@ -25,6 +31,12 @@ def decoded(path: Path, **changed: object) -> Waveform:
     arguments: dict = {"spool_dir": path.parent, "memory_budget": 64 * MiB, "max_seconds": 3600} | changed
     with path.open("rb") as file:
         return decode(file, **arguments)
+
+
+def channels_of(path: Path, **changed: object) -> list[Waveform]:
+    arguments: dict = {"spool_dir": path.parent, "memory_budget": 64 * MiB, "max_seconds": 3600} | changed
+    with path.open("rb") as file:
+        return split(file, **arguments)
 
 
 # What comes out
@@ -102,27 +114,70 @@ def pitch(samples: np.ndarray) -> float:
     return float(np.argmax(np.abs(np.fft.rfft(samples))) * SAMPLE_RATE / len(samples))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    rate=st.sampled_from([8_000, 11_025, 12_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]),
-    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=8),
-)
-def test_resampling_in_blocks_of_any_sizes_is_resampling_at_once(rate: int, sizes: list[int]) -> None:
-    source = np.random.default_rng(7).uniform(-1, 1, sum(sizes)).astype(np.float32)
-    stream = resampler(rate)
-    parts = [stream.push(block) for block in np.split(source, np.cumsum(sizes)[:-1])]
-    found = np.concatenate([*parts, stream.finish()])
-
-    wanted = torchaudio.functional.resample(torch.from_numpy(source), rate, SAMPLE_RATE).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
-
-
 def test_a_hundred_milliseconds_silence_and_thirty_channels_decode(tmp_path: Path) -> None:
     assert decoded(recordings.blip(tmp_path)).duration == pytest.approx(0.1)
     assert not decoded(recordings.quiet(tmp_path)).samples.any()
     many = decoded(recordings.many_channels(tmp_path))
     assert many.source_channels == 30
     np.testing.assert_allclose(many.samples, recordings.sample_waveform(2), atol=1e-6)
+
+
+# Channels apart
+
+
+@pytest.mark.parametrize("kind", [Kind(".wav", "wav", "pcm_f32le"), Kind(".flac", "flac", "flac"), "ogg"], ids=str)
+@pytest.mark.parametrize("budget", [0, 64 * MiB])
+def test_each_channel_is_decoded_as_if_it_were_alone(kind: Kind | str, budget: int, tmp_path: Path) -> None:
+    rate = 48_000
+    channels = np.stack([recordings.tone(2, rate, 440), recordings.tone(2, rate, 3000) / 2])
+    apart = channels_of(recordings.encode(channels, rate, kind, tmp_path / "stereo"), memory_budget=budget)
+
+    assert [(each.source_rate, each.source_channels, each.duration) for each in apart] == [(rate, 2, 2.0)] * 2
+    assert [pitch(each.samples[:]) for each in apart] == pytest.approx([440, 3000], abs=1)
+    if isinstance(kind, Kind) and kind.codec == "pcm_f32le":
+        for number, each in enumerate(apart):
+            alone = decoded(recordings.encode(channels[number], rate, kind, tmp_path / "mono"))
+            np.testing.assert_array_equal(each.samples[:], alone.samples)
+
+
+def test_a_recording_of_one_channel_is_split_into_its_mix(tmp_path: Path) -> None:
+    path = recordings.sample_as("wav", tmp_path)
+    [alone] = channels_of(path)
+
+    np.testing.assert_array_equal(alone.samples, decoded(path).samples)
+
+
+def test_channels_that_come_and_go_are_silent_meanwhile(tmp_path: Path) -> None:
+    stereo = np.tile(recordings.tone(2), (2, 1))
+    first = recordings.encode(stereo, SAMPLE_RATE, "mp3", tmp_path / "first.mp3")
+    second = recordings.encode(recordings.tone(2), SAMPLE_RATE, "mp3", tmp_path / "second.mp3")
+    path = tmp_path / "both.mp3"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    left, right = channels_of(path)
+
+    assert len(left.samples) == len(right.samples)
+    assert np.abs(left.samples[48_000:60_000]).max() > 0.4
+    assert not right.samples[48_000:60_000].any()
+    assert left.warnings == right.warnings == [DAMAGED]
+
+
+def test_channels_are_told_apart_up_to_eight(tmp_path: Path) -> None:
+    speech = recordings.sample_waveform(1)
+    loud = np.stack([speech * (number + 1) / 8 for number in range(8)])
+    apart = channels_of(recordings.encode(loud, SAMPLE_RATE, Kind(".wav", "wav", "pcm_f32le"), tmp_path / "eight.wav"))
+    np.testing.assert_array_equal(np.stack([each.samples for each in apart]), loud)
+
+    with pytest.raises(InvalidRequest, match="30"):
+        channels_of(recordings.many_channels(tmp_path))
+
+
+def test_what_is_decoded_is_told_where_the_duration_is_known(tmp_path: Path) -> None:
+    told: list[float] = []
+    decoded(recordings.at_rate(tmp_path, 192_000, 10), tell=told.append)
+
+    assert told == sorted(told)
+    assert len(told) > 3
+    assert told[-1] == pytest.approx(1, abs=0.01)
 
 
 # What is wrong with it
@@ -232,11 +287,14 @@ def test_beyond_the_budget_the_samples_lie_in_a_file_without_a_name(tmp_path: Pa
     assert psutil.Process().num_fds() == files
     spooled = decoded(path, spool_dir=spool, memory_budget=MiB)
 
-    np.testing.assert_array_equal(spooled.samples, in_memory.samples)
-    np.testing.assert_array_equal(spooled.samples, recordings.sample_waveform())
-    assert torch.from_numpy(spooled.samples).sum().isfinite()  # without a warning that it cannot be written to
+    assert len(spooled.samples) == len(in_memory.samples)
+    np.testing.assert_array_equal(spooled.samples[:], in_memory.samples)
+    np.testing.assert_array_equal(spooled.samples[:], recordings.sample_waveform())
+    np.testing.assert_array_equal(spooled.samples[100_000:100_100], in_memory.samples[100_000:100_100])
+    assert len(spooled.samples[len(in_memory.samples) - 7 : 1 << 40]) == 7
+    assert torch.from_numpy(spooled.samples[:]).sum().isfinite()  # without a warning that it cannot be written to
     assert list(spool.iterdir()) == []
-    assert psutil.Process().num_fds() == files + 1  # the mapping holds the file
+    assert psutil.Process().num_fds() == files + 1
     spooled.close()
     in_memory.close()
     assert psutil.Process().num_fds() == files
@@ -246,7 +304,7 @@ def test_beyond_the_budget_the_samples_lie_in_a_file_without_a_name(tmp_path: Pa
 def test_any_budget_gives_the_same_samples(budget: int, tmp_path: Path) -> None:
     waveform = decoded(recordings.sample_as("wav", tmp_path), memory_budget=budget)
 
-    np.testing.assert_array_equal(waveform.samples, recordings.sample_waveform())
+    np.testing.assert_array_equal(waveform.samples[:], recordings.sample_waveform())
 
 
 def test_a_spool_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -272,9 +330,11 @@ warm, path = map(Path, sys.argv[1:])
 decode(warm.open("rb"), path.parent, 8 << 20, 1e9)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 waveform = decode(path.open("rb"), path.parent, 8 << 20, 1e9)
+for start in range(0, len(waveform.samples), 160_000):
+    waveform.samples[start : start + 160_000].sum()
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
-print(waveform.samples.nbytes, (after - before) * unit)
+print(4 * len(waveform.samples), (after - before) * unit)
 """
 
 

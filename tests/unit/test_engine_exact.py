@@ -67,7 +67,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def engine(model: DiarizationModel, shelf: Shelf) -> Iterator[DiarizeEngine]:
-    engine = DiarizeEngine(context_of(shelf.recording, {MODEL: lambda: model}))
+    engine = DiarizeEngine(context_of(shelf, {MODEL: lambda: model}))
     yield engine
     engine.close()
 
@@ -240,7 +240,7 @@ def test_a_job_parked_half_way_has_the_same_turns_and_the_networks_are_gone_mean
         networks.extend(map(weakref.ref, (loaded.segmenter._network, loaded.embedders[Mode.EXACT]._network)))
         return loaded
 
-    context = context_of(shelf.recording, {MODEL: load})
+    context = context_of(shelf, {MODEL: load})
     engine = DiarizeEngine(context)
     recordings = [mixed(), cut(3, 2)]
     jobs = [shelf.put(task(), samples) for samples in recordings]

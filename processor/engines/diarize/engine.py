@@ -1,13 +1,13 @@
 """Diarization by continuous batching: each step is one forward pass, filled with windows of any open jobs."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from processor.audio import Waveform
 from processor.engines.aside import Aside
-from processor.engines.base import EngineContext, Finished, JobTask, Outcome, Urgency
+from processor.engines.base import Cancelled, EngineContext, Finished, JobTask, Outcome, Tell, Urgency
 from processor.engines.decoding import Decoders
 from processor.engines.diarize.clustering import Turns, cluster
 from processor.engines.diarize.job import OpenJob, Stage
@@ -30,7 +30,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
     def __init__(self, context: EngineContext) -> None:
         """The model is that which `context.models` knows by the name of MODEL."""
         super().__init__(OpenJob, Decoders(self._decode, context.changed, Waveform.close))
-        self._recording = context.recordings
+        self._recordings = context.recordings
         self._models = context.models
         self._clusterers: Aside[Turns] = Aside("cluster", context.changed)
         self._parked_at: float | None = None
@@ -63,8 +63,8 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
 
     # What goes on aside
 
-    def _decode(self, task: JobTask, cancelled: Callable[[], bool]) -> Waveform:
-        return self._recording(task.job, cancelled)
+    def _decode(self, task: JobTask, cancelled: Cancelled, tell: Tell) -> Waveform:
+        return self._recordings.waveform(task.job, cancelled, tell)
 
     def _model(self) -> DiarizationModel | None:
         """The model, with all jobs that waited for it begun or resumed; None while it is not there."""

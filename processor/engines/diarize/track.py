@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.pieces import Embedding, Piece
-from processor.engines.diarize.windows import Samples
+from processor.spool import Sound
 from schemas.jobs import Mode
 
 SEGMENTATION: Final = "segmentation"
@@ -27,7 +27,7 @@ class Track:
     It holds nothing of the networks, which may be unloaded at any time and come again.
     """
 
-    def __init__(self, samples: Samples, mode: Mode, model: DiarizationModel) -> None:
+    def __init__(self, samples: Sound, mode: Mode, model: DiarizationModel) -> None:
         """Makes room for all that the networks will say."""
         self._windows = model.windows(samples)
         self._mode = mode

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Samples = npt.NDArray[np.float32]
+from processor.spool import Samples, Sound
+
+__all__ = ["Samples", "Windows", "batch"]
 
 
 class Windows:
     """Windows of `size` samples every `step` samples, as `pyannote.audio.Inference` cuts them.
 
-    Each is a view of the waveform. The last one may be shorter than `size`: zeros take its place in a batch.
+    Each is read, or a view, when it is asked for. The last one may be shorter than `size`: zeros take its place in a batch.
     """
 
-    def __init__(self, samples: Samples, size: int, step: int) -> None:
-        self._samples, self._size, self._step = samples, size, step
+    def __init__(self, samples: Sound, size: int, step: int) -> None:
+        self.samples, self._size, self._step = samples, size, step
         beyond = max(0, len(samples) - size)
         self._count = 1 + -(-beyond // step) if len(samples) else 0
 
@@ -26,7 +28,7 @@ class Windows:
         if not 0 <= index < self._count:
             raise IndexError(index)
         start = index * self._step
-        return self._samples[start : start + self._size]
+        return self.samples[start : start + self._size]
 
 
 def batch(windows: Sequence[Samples], count: int, size: int) -> npt.NDArray[np.float32]:

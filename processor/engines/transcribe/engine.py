@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from processor.audio import Samples
-from processor.engines.base import EngineContext, Finished, JobTask, Outcome, Urgency
+from processor.engines.base import Cancelled, EngineContext, Finished, JobTask, Outcome, Tell, Urgency
 from processor.engines.decoding import Decoders
 from processor.engines.listening import ListeningEngine
 from processor.engines.transcribe.job import OpenJob, Recording, Stage
@@ -79,8 +79,8 @@ class TranscribeEngine(ListeningEngine[OpenJob, Recording]):
 
     # What goes on aside
 
-    def _decode(self, task: JobTask, cancelled: Callable[[], bool]) -> Recording:
-        waveform = self._recordings(task.job, cancelled)
+    def _decode(self, task: JobTask, cancelled: Cancelled, tell: Tell) -> Recording:
+        waveform = self._recordings.waveform(task.job, cancelled, tell)
         vad = TranscribeParams.model_validate(task.params).vad
         try:
             return Recording(waveform, stretches(waveform.samples, vad, cancelled))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
-from processor.audio import SAMPLE_RATE, Samples
+from processor.audio import SAMPLE_RATE, Sound
 from schemas.errors import JobCancelled
 
 
@@ -44,13 +44,13 @@ OPTIONS = VadOptions(
 )
 
 
-def stretches(samples: Samples, vad: bool, cancelled: Callable[[], bool]) -> list[Span]:
+def stretches(samples: Sound, vad: bool, cancelled: Callable[[], bool]) -> list[Span]:
     """Those with speech, or all where `vad` is off. Takes some 2 ms for each second. Raises JobCancelled."""
     found = padded(packed(list(speech(samples, cancelled))), len(samples))
     return found if vad else sorted([*found, *silences(found, len(samples))])
 
 
-def speech(samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Span]:
+def speech(samples: Sound, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Span]:
     """Where Silero's detector hears speech without a pause of 0.1 s, cut where that lasts longer than LIMIT."""
     start = 0
     while start < len(samples):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.audio import Waveform
-from processor.engines.base import Failed, Finished, JobTask, OpenRecording, Progressed
+from processor.engines.base import Failed, Finished, JobRecordings, JobTask, Progressed
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
@@ -31,6 +31,7 @@ from tests.support.engine import (
     ends,
     result_of,
     run,
+    shelf_of,
     spoken,
     task,
 )
@@ -50,13 +51,13 @@ def shelf():
 
 @pytest.fixture
 def engine(model: QuickModel, shelf: Shelf) -> Iterator[DiarizeEngine]:
-    engine = made(shelf.recording, lambda: model)
+    engine = made(shelf, lambda: model)
     yield engine
     engine.close()
 
 
-def made(recording: OpenRecording, load: Callable[[], QuickModel]) -> DiarizeEngine:
-    return DiarizeEngine(context_of(recording, {MODEL: load}))
+def made(recordings: JobRecordings, load: Callable[[], QuickModel]) -> DiarizeEngine:
+    return DiarizeEngine(context_of(recordings, {MODEL: load}))
 
 
 def open_when_decoded(engine: DiarizeEngine, *tasks: JobTask) -> None:
@@ -159,7 +160,7 @@ def test_a_recording_that_cannot_be_had_fails_its_job_alone(model: QuickModel, s
             raise AudioUnreadable("only noise")
         return shelf.recording(job, cancelled)
 
-    engine = made(recording, lambda: model)
+    engine = made(shelf_of(recording), lambda: model)
     for each in (bad, good):
         engine.open(each)
     found = {end.id: end for end in ends(run(engine, all_ended(engine)))}
@@ -175,7 +176,7 @@ def test_jobs_wait_for_the_model_and_say_so(shelf: Shelf, model: QuickModel):
         assert go.wait(LIMIT)
         return model
 
-    engine = made(shelf.recording, load)
+    engine = made(shelf, load)
     engine.open(shelf.put(task(), spoken(1, windows=1)))
     stages = {outcome.progress.stage for outcome in run(engine, _told("load")) if isinstance(outcome, Progressed)}
     assert stages <= {"decode", "load"}
@@ -201,7 +202,7 @@ def test_a_load_that_fails_fails_its_jobs_and_is_tried_again(shelf: Shelf, model
             raise errors.pop()
         return model
 
-    engine = made(shelf.recording, load)
+    engine = made(shelf, load)
     first, second = (shelf.put(task(), spoken(1, windows=1)) for _ in range(2))
     engine.open(first)
     assert ends(run(engine, all_ended(engine))) == [Failed(first.id, WeightsUnavailable("no network").info)]
@@ -231,7 +232,7 @@ def test_a_job_cancelled_while_it_is_decoded_stops_that(model: QuickModel):
         raise AudioUnreadable
 
     started = threading.Event()
-    engine = made(recording, lambda: model)
+    engine = made(shelf_of(recording), lambda: model)
     job = task()
     engine.open(job)
     assert started.wait(LIMIT)
@@ -249,7 +250,7 @@ def test_a_decoder_is_kept_for_interactive_jobs(model: QuickModel, shelf: Shelf)
         assert job.lane is Lane.INTERACTIVE or go.wait(LIMIT)
         return waveform
 
-    engine = made(recording, lambda: model)
+    engine = made(shelf_of(recording), lambda: model)
     batch = [shelf.put(task(Lane.BATCH), spoken(1, windows=1)) for _ in range(3)]
     urgent = shelf.put(task(), spoken(2, windows=1))
     for each in (*batch, urgent):
@@ -283,7 +284,7 @@ def test_a_result_holds_no_part_of_the_recording(engine: DiarizeEngine, shelf: S
         opened.append(plain(job, cancelled))
         return opened[-1]
 
-    engine._recording = recording
+    shelf.recording = recording
     engine.open(shelf.put(job, spoken(1, windows=3)))
     run(engine, all_ended(engine))
     assert [len(waveform.samples) for waveform in opened] == [0]
@@ -315,7 +316,7 @@ def parked(engine: DiarizeEngine) -> None:
 def outcome_of(lanes_and_windows: list[tuple[Lane, int]], parks: set[int]) -> list[dict[str, object]]:
     """What comes out of jobs that are parked after the steps of these numbers."""
     shelf, model = Shelf(), Comings()
-    engine = made(shelf.recording, model)
+    engine = made(shelf, model)
     jobs = [shelf.put(task(lane), spoken(n, windows)) for n, (lane, windows) in enumerate(lanes_and_windows)]
     for job in jobs:
         engine.open(job)
@@ -349,7 +350,7 @@ def test_no_window_is_computed_twice_for_being_parked(shelf: Shelf):
             network.passes = passes
         return model
 
-    engine = made(shelf.recording, load)
+    engine = made(shelf, load)
     engine.open(shelf.put(task(), spoken(1, windows=20)))
     for n in range(1, 8):
         run(engine, lambda _, n=n: len(passes) >= n)
@@ -374,7 +375,7 @@ def test_a_parked_engine_holds_nothing_of_the_model_not_even_while_it_clusters(
         return plain(self, analysis, *others)
 
     monkeypatch.setattr(QuickClustering, "turns", turns)
-    engine = made(shelf.recording, model)
+    engine = made(shelf, model)
     first, second = shelf.put(task(), spoken(1, windows=2)), shelf.put(task(), spoken(2, windows=50))
     for job in (first, second):
         engine.open(job)
@@ -395,7 +396,7 @@ def test_a_parked_engine_holds_nothing_of_the_model_not_even_while_it_clusters(
 
 
 def test_the_time_a_job_was_parked_is_one_of_waiting_for_the_model(shelf: Shelf):
-    engine = made(shelf.recording, Comings())
+    engine = made(shelf, Comings())
     job = shelf.put(task(), spoken(1, windows=30))
     engine.open(job)
     run(engine, lambda _: engine._jobs[job.id].stage is Stage.SEGMENTATION)

@@ -38,7 +38,7 @@ def test_jobs_of_every_model_share_the_memory(
     with path.open("rb") as audio:
         Records(connect(settings)).create(job, audio)
     recordings = Recordings(settings)
-    waveforms = [recordings.waveform(job, lambda: False) for _ in range(PLACES)]
+    waveforms = [recordings.waveform(job, lambda: False, lambda share: None) for _ in range(PLACES)]
     assert [len(waveform.samples) for waveform in waveforms] == [seconds * SAMPLE_RATE] * PLACES
     assert files.count("waveform-") == spooled
     for waveform in waveforms:

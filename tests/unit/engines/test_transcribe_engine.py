@@ -15,7 +15,7 @@ from processor.engines.transcribe.engine import TranscribeEngine
 from processor.model_manager import ModelManager, ModelSource
 from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, InvalidRequest, WeightsUnavailable
 from schemas.jobs import Job, Lane
-from tests.support.engine import RoomyMemory, Shelf, all_ended, context_of, ends, run
+from tests.support.engine import RoomyMemory, Shelf, all_ended, context_of, ends, run, shelf_of
 from tests.support.whisper import QuickWhisper, speechless, transcribe_task, transcription_of
 from turnstream.settings import Settings
 
@@ -34,7 +34,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def engine(model: QuickWhisper, shelf: Shelf) -> Iterator[TranscribeEngine]:
-    engine = TranscribeEngine(context_of(shelf.recording, {"transcribe": lambda: model}))
+    engine = TranscribeEngine(context_of(shelf, {"transcribe": lambda: model}))
     yield engine
     model.go.set()
     engine.close()
@@ -165,7 +165,7 @@ def test_a_recording_that_cannot_be_had_fails_its_job_alone(model: QuickWhisper,
             raise AudioUnreadable("only noise")
         return shelf.recording(job, cancelled)
 
-    engine = TranscribeEngine(context_of(recording, {"transcribe": lambda: model}))
+    engine = TranscribeEngine(context_of(shelf_of(recording), {"transcribe": lambda: model}))
     for job in (bad, good):
         engine.open(job)
     found = {end.id: end for end in ends(run(engine, all_ended(engine)))}
@@ -182,7 +182,7 @@ def test_a_load_that_fails_fails_its_jobs_and_is_tried_again(shelf: Shelf, model
             raise errors.pop()
         return model
 
-    engine = TranscribeEngine(context_of(shelf.recording, {"transcribe": load}))
+    engine = TranscribeEngine(context_of(shelf, {"transcribe": load}))
     first, second = (shelf.put(transcribe_task(), speechless(0.001, stretches=1)) for _ in range(2))
     engine.open(first)
     assert ends(run(engine, all_ended(engine))) == [Failed(first.id, WeightsUnavailable("no network").info)]
@@ -222,7 +222,7 @@ def test_a_job_cancelled_while_it_is_decoded_stops_that(model: QuickWhisper):
         stopped.set()
         raise AudioUnreadable
 
-    engine = TranscribeEngine(context_of(recording, {"transcribe": lambda: model}))
+    engine = TranscribeEngine(context_of(shelf_of(recording), {"transcribe": lambda: model}))
     job = transcribe_task()
     engine.open(job)
     assert started.wait(LIMIT)
@@ -268,7 +268,7 @@ class Swapped:
         manager.register(ModelSource("other", object, size=1))
         self.manager = manager
         self.hold = threading.Event()
-        self.engine = TranscribeEngine(EngineContext(Settings(), manager, shelf.recording, changed))
+        self.engine = TranscribeEngine(EngineContext(Settings(), manager, shelf, changed))
 
     def _load(self) -> QuickWhisper:
         model = QuickWhisper()
@@ -326,12 +326,13 @@ def test_parking_waits_for_the_pass_and_keeps_what_it_heard(
 def test_a_result_holds_no_part_of_the_recording(engine: TranscribeEngine, shelf: Shelf):
     job = shelf.put(transcribe_task(), speechless(0.001, stretches=1))
     opened: list[Waveform] = []
+    plain = shelf.recording
 
     def recording(job: Job, cancelled: Callable[[], bool]) -> Waveform:
-        opened.append(shelf.recording(job, cancelled))
+        opened.append(plain(job, cancelled))
         return opened[-1]
 
-    engine._recordings = recording
+    shelf.recording = recording
     engine.open(job)
     run(engine, all_ended(engine))
     assert [len(waveform.samples) for waveform in opened] == [0]

@@ -59,7 +59,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def engine(model: TranscriptionModel, shelf: Shelf) -> Iterator[TranscribeEngine]:
-    engine = TranscribeEngine(context_of(shelf.recording, {"transcribe": lambda: model}))
+    engine = TranscribeEngine(context_of(shelf, {"transcribe": lambda: model}))
     yield engine
     engine.close()
 
@@ -163,7 +163,7 @@ class EngineWithRoomForOne:
         self.manager = ModelManager(memory.DeviceMemory(settings), on_change=changed.set, on_evict=self._evict)
         self.manager.register(ModelSource("transcribe", lambda: load(settings), size=1))
         self.manager.register(ModelSource("other", object, size=1))
-        self.engine = TranscribeEngine(EngineContext(settings, self.manager, shelf.recording, changed))
+        self.engine = TranscribeEngine(EngineContext(settings, self.manager, shelf, changed))
         self.loads = 0
         self._seen = 0
 
@@ -259,7 +259,7 @@ OFFLINE = """
     settings, shelf = Settings(), Shelf()
     quiet(settings)
     hub = Hub(settings)
-    object.__setattr__(hub._context, "recordings", shelf.recording)
+    object.__setattr__(hub._context, "recordings", shelf)
     hub.open(shelf.put(transcribe_task(vad=True), sample_waveform()))
     [end] = ends(run(hub, all_ended(hub)))
     print(transcription_of(end).text)
