@@ -57,7 +57,10 @@ class Settings(BaseSettings):
         description="keep what the networks said of a recording until its job is erased, about 6 MB an hour of speech, so "
         "that another run of the job with another number of speakers takes seconds",
     )
-    tf32: bool = Field(default=False, description="on CUDA: matrix products of the networks in TF32")
+    tf32: bool = Field(
+        default=False,
+        description="on CUDA: the embedding network computes in TF32, 2.4 times as fast on an H100; its vectors differ in the third digit",
+    )
     diarization_max_batch_size: int = Field(default=8, ge=1, le=64, description="jobs the engine holds open at once")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the networks run")
     engine: Literal["pyannote", "scripted"] = Field(

@@ -23,13 +23,16 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*(Block(block) for layer in layers for block in layer))
         for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"):
             setattr(resnet, name, None)
-        self.to(
-            memory_format=torch.channels_last
-        )  # the layout in which convolutions are fastest; the values are the same
+        self.arrange(torch.contiguous_format)
+
+    def arrange(self, layout: torch.memory_format) -> None:
+        """Of the weights, and of the images that are made of filter banks."""
+        self._layout: torch.memory_format = layout
+        self.to(memory_format=layout)
 
     def forward(self, features: Tensor) -> Tensor:
         """Of filter banks, (batch, time, mels): frames, (batch, features, time / 8)."""
-        image = features.transpose(1, 2).unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        image = features.transpose(1, 2).unsqueeze(1).contiguous(memory_format=self._layout)
         return self.blocks(self.stem(image).relu_()).flatten(1, 2)
 
     @staticmethod
