@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     )
     tf32: bool = Field(
         default=False,
-        description="on CUDA: the embedding network computes in TF32, 2.4 times as fast on an H100; its vectors differ in the third digit",
+        description="on CUDA: the embedding network computes in TF32, 2.4 times as fast on an H100; turns may differ a little",
     )
     diarization_max_batch_size: int = Field(default=8, ge=1, le=64, description="jobs the engine holds open at once")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the networks run")
