@@ -101,7 +101,7 @@ def figures(result: DiarizationResult, der: float | None) -> Table:
         table.add_row("error rate", f"{der:.1%} DER against the reference (collar 0, overlaps scored)")
     speed = f"{duration / computing:.1f} x real time: {duration:.1f} s of sound in {computing:.1f} s on {result.model.device}"
     table.add_row("speed", speed)
-    table.add_row("model", f"{result.model.name} ({result.model.source})")
+    table.add_row("model", f"{result.model.name} ({result.model.source}), {result.model.mode}")
     table.add_row(
         "time went to", Text(", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings if name != "total"))
     )

@@ -132,6 +132,18 @@ def test_a_segment_without_words_keeps_its_text_and_takes_the_speaker_by_its_tim
     assert old["speaker"] == "A"
 
 
+def test_what_is_known_of_the_speakers_goes_along_with_the_channels_of_their_turns():
+    turns = [turn(f"CHANNEL_{channel}_SPEAKER_00", 0, 1) | {"channel": channel} for channel in (0, 1)]
+    known = [{"speaker": each["speaker"], "speaking_time": 1.0, "share": 0.5} for each in turns]
+    given = stages([segment(word(" Hi.", 0.1, 0.4))], turns)
+    given["diarize"] |= {"speaker_stats": known, "overlap_share": 1.0}
+    result = TranscriptResult(job_id=JOB_ID, run="live", **combine(given))
+    assert [each.channel for each in result.turns] == [0, 1]
+    assert [each.model_dump(exclude_none=True) for each in result.speaker_stats] == known
+    assert result.overlap_share == 1
+    assert result.segments[0].speaker == "CHANNEL_0_SPEAKER_00"
+
+
 def test_both_stages_make_one_result():
     given = stages([segment(word(" Hi.", 0.1, 0.4))], [turn("A", 0, 1)])
     given["diarize"] |= {"warnings": ["one", "two"], "model": MODEL | {"name": "turns"}}
