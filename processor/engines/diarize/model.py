@@ -16,6 +16,7 @@ from processor.engines.diarize.segmentation import Segmenter
 from processor.engines.diarize.tuning import tuning
 from processor.engines.diarize.voice import VoiceNetwork
 from processor.engines.diarize.windows import Samples, Windows
+from processor.spool import Sound
 from schemas.jobs import DiarizeParams, Mode
 from turnstream import weights
 from turnstream.settings import Settings
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 class DiarizationModel:
     """What the engine computes with. `segmenter` and `embedders` are used from one thread, `clustering` from others."""
 
-    def __init__(self, pipeline: Any, weights: Weights) -> None:
+    def __init__(self, pipeline: Any, weights: Weights, *, tf32: bool = False) -> None:
         """`pipeline` comes from `pipeline.build`, with its networks on the CPU; it is of no use of its own any more."""
         self._pipeline = pipeline
         self.clustering = pipeline.without_networks()
@@ -35,26 +36,26 @@ class DiarizationModel:
         self.weights = weights
         self._masks = _masks(pipeline)
         pipeline.forget_networks()
-        self._network = VoiceNetwork(pipeline.speaker_embedding)
-        self._tune("cpu")
-
-    def _tune(self, device: str) -> None:
-        chosen = tuning(device)
-        self.device = device
-        self.segmenter = Segmenter(self._pipeline.segmentation_inference, chosen)
-        shape = {
-            "size": self.segmenter.size,
-            "frames": self.segmenter.frames,
-            "speakers": self.segmenter.speakers,
-        }
-        self.embedders = {Mode.EXACT: Embedder(self._network, chosen, **shape)}
+        self._network = VoiceNetwork(pipeline.speaker_embedding, tf32=tf32)
+        self.to("cpu")
 
     def to(self, device: str) -> None:
+        chosen = tuning(device)
+        self.device = device
         self._pipeline.to(torch.device(device))
-        self._network.to(device)
-        self._tune(device)
+        self._network.to(device, chosen.layout)
+        self.segmenter = Segmenter(self._pipeline.segmentation_inference, chosen)
+        self.embedders = {
+            Mode.EXACT: Embedder(
+                self._network,
+                chosen,
+                size=self.segmenter.size,
+                frames=self.segmenter.frames,
+                speakers=self.segmenter.speakers,
+            )
+        }
 
-    def windows(self, samples: Samples) -> Windows:
+    def windows(self, samples: Sound) -> Windows:
         return Windows(samples, self.segmenter.size, self.segmenter.step)
 
     def blank(self, windows: int) -> Analysis:
@@ -98,7 +99,8 @@ def load(settings: Settings) -> DiarizationModel:
     found = weights.resolve(settings)  # which tells pyannote to keep `quiet`, before it is imported
     from processor.engines.diarize import pipeline
 
-    model = DiarizationModel(pipeline.build(found.path), found)
+    torch.backends.cudnn.allow_tf32 = False  # as stock does; `tf32` allows it where it does no harm
+    model = DiarizationModel(pipeline.build(found.path), found, tf32=settings.tf32)
     device.settle(model, device.wanted(settings.device), device.sample_recording())
     log.info("%s (%s, %s) runs on %s", found.name, found.source, found.revision, model.device)
     return model
