@@ -135,6 +135,7 @@ class Records(Runs, Agreements):
         with suppress(JobNotFound, Damaged):  # it did not get so far
             self.store.delete(_index_key(self.job(job_id)))
         # First of all: who still writes something of it looks for this one afterwards, and removes what it wrote.
-        self.store.delete(_job_key(job_id))
+        if exists(self.store, _job_key(job_id)):
+            self.store.delete(_job_key(job_id))
         self.store.delete_prefix(f"jobs/{job_id}/")
         self.store.delete_prefix(mark_key(job_id, ""))
