@@ -19,7 +19,7 @@ from schemas.subtitles import one_line
 from turnstream.client import Client
 from turnstream.operations import installed
 from turnstream.settings import Settings
-from turnstream.timeline import said_table, timeline, turns_table
+from turnstream.timeline import said_table, speakers_table, timeline, turns_table
 
 
 def submit(  # noqa: PLR0913 - one for each option
@@ -167,6 +167,9 @@ def show(result: BaseModel, console: Console) -> None:
             console.print(turns_table(result))
         case TranscriptResult():
             console.print(said_table(result))
+            if result.speaker_stats:
+                console.print()
+                console.print(speakers_table(result))
         case TranscriptionResult():
             console.print(Text(one_line(result.text)))
         case _:

@@ -131,6 +131,18 @@ def turns_table(result: DiarizationResult, limit: int = 40) -> RenderableType:
     return Group(table, Text(f"... and {more} more turns", "dim")) if more > 0 else table
 
 
+def speakers_table(result: TranscriptResult) -> RenderableType:
+    """How much everybody spoke: a row a speaker."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, max_width=LABEL_WIDTH)
+    for _ in ("speaking time", "share"):
+        table.add_column(justify="right", no_wrap=True)
+    for index, known in enumerate(result.speaker_stats):
+        time, share = Text(clock(known.speaking_time), "dim"), Text(f"{known.share:.0%}", "dim")
+        table.add_row(Text(known.speaker, colour(index)), time, share)
+    return table
+
+
 def said_table(result: TranscriptResult) -> RenderableType:
     """Who said what: a row a segment."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -64,7 +64,7 @@ def send(operation: Operation, file: Path | None, **how) -> None:
     [
         (DIARIZE, ["SPEAKER_00", "0:04.56"]),
         (TRANSCRIBE, ["Hello, Anna. Hi."]),
-        (TRANSCRIPT, ["SPEAKER_00", "Hello, Anna.", "SPEAKER_01", "0:04.6"]),
+        (TRANSCRIPT, ["SPEAKER_00", "Hello, Anna.", "SPEAKER_01", "0:04.6", "SPEAKER_00 0:04.4 61%"]),
     ],
 )
 def test_it_shows_what_was_found(service, recording, capsys, operation, says):
