@@ -78,7 +78,7 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
-        raise InvalidRequest('Send the form as multipart/form-data, such as curl -F "audio=@a.wav" does')
+        raise InvalidRequest('Send the form as multipart/form-data, such as curl -F "name=value" does')
     return boundary
 
 

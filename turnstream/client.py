@@ -114,12 +114,12 @@ class Client:
         return self._read(self._call(send), JobView)
 
     def rerun(self, job_id: str, params: Form | Mapping[str, object] | None = None, *, run: str = "") -> JobView:
-        """Have a job computed once more with these parameters; those that are not given stay, and an empty text takes one
-        back. Under the name `run`, by default the next free of run-2, run-3 and so on. Raises RunExists.
+        """Have a job computed once more with these parameters; those that are not given stay, and None or an empty text takes
+        one back. Under the name `run`, by default the next free of run-2, run-3 and so on. Raises RunExists.
         """
         if isinstance(params, Form):
             params = params.model_dump(exclude_defaults=True)
-        fields = {"run": run} | {name: str(v) for name, v in (params or {}).items()}
+        fields = {"run": run} | {name: "" if v is None else str(v) for name, v in (params or {}).items()}
         form: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()]
         answer = self._call(lambda: self._http.post(f"/api/v1/jobs/{job_id}/runs", files=form), repeatable=bool(run))
         return self._read(answer, JobView)

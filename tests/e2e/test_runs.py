@@ -139,3 +139,7 @@ def test_the_number_of_speakers_is_corrected_and_the_first_result_stays(tmp_path
         assert both == before
         assert (both.num_speakers, one.num_speakers) == (2, 1)
         assert {turn.speaker for turn in one.segments} == set(one.speakers)
+        fresh = client.submit(recordings.sample_wav(), {"num_speakers": 1})
+        assert [*client.wait(fresh.id, timeout=120)][-1].state is JobState.SUCCEEDED
+        full = client.result(fresh.id)
+        assert (one.segments, one.exclusive_segments) == (full.segments, full.exclusive_segments)

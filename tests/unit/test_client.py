@@ -225,7 +225,7 @@ def test_another_run_is_asked_for_waited_for_and_fetched_by_its_name():
     again = {**JOB, "run": "run-2"}
     answers = [httpx.Response(202, json=again), httpx.Response(200, json=again | {"state": "succeeded"})]
     client, calls = serve(*answers, httpx.Response(200, json=example(DIARIZE) | {"run": "run-2"}))
-    view = client.rerun(JOB["id"], {"num_speakers": 3, "max_speakers": ""})
+    view = client.rerun(JOB["id"], {"num_speakers": 3, "max_speakers": None})
     assert [each.state for each in client.wait(view.id, run=view.run)] == [JobState.SUCCEEDED]
     assert client.result(view.id, run=view.run).run == "run-2"
     assert [str(call.url) for call in calls[1:]] == [
