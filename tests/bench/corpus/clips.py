@@ -13,9 +13,11 @@ Samples = npt.NDArray[np.float32]
 
 RATE = 16_000
 _HOP = RATE // 100
-_BELOW_LOUD = 35.0
-"""dB: what is so much below the loud parts of a clip is no voice."""
-_PAUSE = 0.25
+_BELOW_LOUD = 20.0
+"""dB: what is so much below the loud parts of a clip is breath and echo, and no voice."""
+_BEFORE, _AFTER = RATE // 20, RATE // 5
+"""Samples of that which a clip keeps around its voice, so that no word sounds cut off."""
+_PAUSE = 0.2
 """Seconds: shorter gaps belong to the speech around them."""
 _SHORTEST = 0.08
 _FADE = RATE // 200
@@ -27,7 +29,7 @@ _LEVEL = 0.06
 class Clip:
     samples: Samples
     active: list[tuple[int, int]]
-    """Where there is voice, in samples. The first starts with the clip, the last ends with it."""
+    """Where there is voice, in samples."""
 
 
 def clip(samples: Samples) -> Clip | None:
@@ -35,7 +37,7 @@ def clip(samples: Samples) -> Clip | None:
     spans = voiced(samples)
     if not spans:
         return None
-    first, last = spans[0][0], spans[-1][1]
+    first, last = max(0, spans[0][0] - _BEFORE), spans[-1][1] + _AFTER
     cut = samples[first:last].astype(np.float32)
     fade = np.linspace(0, 1, _FADE, dtype=np.float32)
     cut[:_FADE] *= fade

@@ -78,9 +78,10 @@ def test_the_reference_stays_within_the_recording_and_holds_every_line(recipe: R
 def test_the_mix_is_silent_where_nobody_speaks(recipe: Recipe) -> None:
     placed = conversation(recipe)
     mix = sound.mixed(placed, recipe.seconds, {})
+    rounding = 2 * RATE // 1000
     for turn in reference(placed, recipe.seconds):
-        mix[max(0, round(turn.start * RATE) - 2 * RATE // 1000) : round(turn.end * RATE) + 2 * RATE // 1000] = 0
-    assert not mix.any()
+        mix[max(0, round(turn.start * RATE) - rounding) : round(turn.end * RATE) + rounding] = 0
+    assert not mix[:-rounding].any()
 
 
 def test_overlap_comes_near_to_what_the_recipe_says() -> None:
@@ -103,8 +104,9 @@ def test_a_clip_is_trimmed_to_its_voice(before: float, first: float, pause: floa
     assert np.allclose(spans, [(ends[0], ends[1]), (ends[2], ends[3])], atol=hop)
     cut = clip(samples)
     assert cut is not None
-    assert cut.active[0][0] == 0
-    assert cut.active[-1][1] == len(cut.samples)
+    assert cut.active[0][0] <= 0.1 * RATE
+    assert len(cut.samples) - cut.active[-1][1] <= 0.2 * RATE
+    assert np.allclose(np.diff(cut.active), np.diff(spans))
 
 
 def test_a_clip_without_voice_is_none() -> None:
