@@ -24,6 +24,7 @@ from processor.engines.base import (
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import Turn, Turns
 from processor.engines.diarize.embedding import WindowEmbedding
+from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.pieces import Piece
 from processor.engines.diarize.windows import Samples, Windows
 from processor.engines.hub import Hub
@@ -66,6 +67,11 @@ def context_of(
     for name, load in models.items():
         manager.register(ModelSource(name, load, size=0))
     return EngineContext(Settings(**settings), manager, recordings, changed)
+
+
+def made(recordings: JobRecordings, load: Callable[[], Any], **settings: Any) -> DiarizeEngine:
+    """An engine, and what its model is loaded by."""
+    return DiarizeEngine(context_of(recordings, {MODEL: load}, **settings))
 
 
 def run(engine: Engine | Hub, until: Callable[[list[Outcome]], bool]) -> list[Outcome]:
@@ -157,7 +163,7 @@ class QuickModel:
     def __init__(self) -> None:
         self.passes: list[tuple[str, list[float]]] = []
         self.segmenter = _QuickSegmenter(self.passes)
-        self.embedders = {Mode.EXACT: _QuickEmbedder(self.passes)}
+        self.embedders = {mode: _QuickEmbedder(self.passes, mode) for mode in Mode}
         self.clustering = QuickClustering()
 
     def windows(self, samples: Samples) -> Windows:
@@ -167,17 +173,35 @@ class QuickModel:
         return Analysis.blank(windows, FRAMES, SPEAKERS, DIMENSION)
 
     def embedding(self, mode: Mode, windows: Windows, analysis: Analysis) -> WindowEmbedding:
-        return WindowEmbedding(windows, analysis, np.transpose)
+        return _QUICK[mode](windows, analysis, np.transpose)
+
+
+class _QuickFast(WindowEmbedding):
+    mode = Mode.FAST
+
+
+_QUICK = {Mode.EXACT: WindowEmbedding, Mode.FAST: _QuickFast}
 
 
 class QuickClustering:
-    """In the place of the pipeline without its networks."""
+    """In the place of the pipeline without its networks. Takes what was embedded fast for `risky`, if it is to."""
+
+    risky = False
 
     def turns(self, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], None]) -> Turns:
         """One turn for each window that was embedded, of a speaker named by what the embedding said."""
         spoken = [(i, int(analysis.vectors[i, 0, 0])) for i, seen in enumerate(analysis.activity) if seen.any()]
         turns = [Turn(f"S{value}", i, i + 1) for i, value in spoken]
-        return Turns(turns, turns, sorted({turn.speaker for turn in turns}))
+        speakers = sorted({turn.speaker for turn in turns})
+        if params.num_speakers:
+            speakers = speakers[: params.num_speakers]
+        return Turns(
+            [turn for turn in turns if turn.speaker in speakers],
+            [turn for turn in turns if turn.speaker in speakers],
+            speakers,
+            embeddings=np.full((len(speakers), DIMENSION), 0.5, np.float32),
+            risky=self.risky,
+        )
 
 
 @dataclass
@@ -195,14 +219,16 @@ class _QuickSegmenter:
 
 @dataclass
 class _QuickEmbedder:
-    """A window's voice prints are its first sample."""
+    """A window's voice prints are its first sample; fast ones are ten times that."""
 
     passes: list[tuple[str, list[float]]]
+    mode: Mode
     room = 2
 
     def __call__(self, pieces: Sequence[Piece]) -> Any:
-        noted(self.passes, "embedding", [piece.samples for piece in pieces])
-        return np.stack([np.full((SPEAKERS, DIMENSION), piece.samples[0]) for piece in pieces])
+        exact = self.mode is Mode.EXACT
+        noted(self.passes, "embedding" if exact else "fast", [piece.samples for piece in pieces])
+        return np.stack([np.full((SPEAKERS, DIMENSION), piece.samples[0] * (1 if exact else 10)) for piece in pieces])
 
 
 def noted(passes: list[tuple[str, list[float]]], name: str, windows: Sequence[Samples]) -> None:

@@ -22,3 +22,29 @@ class Analysis:
             np.zeros((windows, frames, speakers), dtype=np.uint8),
             np.ones((windows, speakers, dimension), dtype=np.float32),
         )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """What `blank` takes."""
+        windows, frames, speakers = self.activity.shape
+        return windows, frames, speakers, self.vectors.shape[2]
+
+    def packed(self) -> bytes:
+        """A bit for each frame and speaker, and the vectors of those who speak: about 6 MB an hour of conversation.
+
+        Together with `shape` it is the whole analysis, to the last bit.
+        """
+        speaking = self.activity.any(axis=1)
+        return np.packbits(self.activity).tobytes() + self.vectors[speaking].astype("<f4").tobytes()
+
+    @classmethod
+    def unpacked(cls, data: bytes, shape: tuple[int, int, int, int]) -> "Analysis":
+        """The inverse of `packed`. Raises ValueError where the data are not of this shape."""
+        analysis = cls.blank(*shape)
+        size = analysis.activity.size
+        bits = np.frombuffer(data, np.uint8, -(-size // 8))
+        analysis.activity[:] = np.unpackbits(bits, count=size).reshape(analysis.activity.shape)
+        speaking = analysis.activity.any(axis=1)
+        vectors = np.frombuffer(data, "<f4", offset=len(bits))
+        analysis.vectors[speaking] = vectors.reshape(np.count_nonzero(speaking), shape[3])
+        return analysis

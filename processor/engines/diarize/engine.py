@@ -1,27 +1,51 @@
-"""Diarization by continuous batching: each step is one forward pass, filled with windows of any open jobs."""
+"""Diarization by continuous batching: each step is one forward pass, filled with pieces of any open jobs."""
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from processor.audio import Waveform
 from processor.engines.aside import Aside
 from processor.engines.base import Cancelled, EngineContext, Finished, JobTask, Outcome, Tell, Urgency
 from processor.engines.decoding import Decoders
-from processor.engines.diarize.clustering import Turns, cluster
-from processor.engines.diarize.job import OpenJob, Stage
+from processor.engines.diarize.clustering import Clustering, Turns, cluster
+from processor.engines.diarize.job import Found, OpenJob, Stage
+from processor.engines.diarize.kept import Kept, Refused, fingerprint
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.pieces import Piece
 from processor.engines.diarize.track import SEGMENTATION, Kind, Slot
 from processor.engines.listening import ListeningEngine
 from processor.model_manager import out_of_memory
-from schemas.errors import TurnstreamError
+from schemas.errors import JobCancelled, TurnstreamError
+from schemas.jobs import LIVE_RUN, Channels, Mode
+from turnstream.weights import Weights
+
+log = logging.getLogger(__name__)
 
 MODEL = "diarize"
 
 
-class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What stays of a model when its networks are gone."""
+
+    weights: Weights
+    device: str
+    clustering: Clustering
+
+    @property
+    def described(self) -> dict[str, str]:
+        weights = self.weights
+        source = str(weights.source)
+        return {"name": weights.name, "source": source, "device": self.device, "revision": weights.revision}
+
+    def fingerprint(self, mode: Mode, channels: Channels) -> str:
+        return fingerprint(self.weights.revision, self.device, mode, channels)
+
+
+class DiarizeEngine(ListeningEngine[OpenJob, Found]):
     """The networks run in the step, one pass at a time; loading, decoding and clustering run aside, in threads.
 
     Passes have fixed shapes, so the turns of a job are the same whoever shares its passes, and wherever it was parked.
@@ -29,10 +53,14 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
 
     def __init__(self, context: EngineContext) -> None:
         """The model is that which `context.models` knows by the name of MODEL."""
-        super().__init__(OpenJob, Decoders(self._decode, context.changed, Waveform.close))
+        mode = context.settings.diarization_mode
+        super().__init__(lambda task: OpenJob(task, mode), Decoders(self._decode, context.changed, _close))
         self._recordings = context.recordings
+        self._keeps = context.settings.keep_analysis
         self._models = context.models
-        self._clusterers: Aside[Turns] = Aside("cluster", context.changed)
+        self._known: _Known | None = None
+        """Of the model that was loaded last."""
+        self._clusterers: Aside[list[Turns]] = Aside("cluster", context.changed)
         self._parked_at: float | None = None
 
     # The port
@@ -40,6 +68,8 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
     def settle(self) -> list[Outcome]:
         self._settle_decoding()
         self._settle_clustering()
+        for id, job in self._jobs.items():
+            job.decoded_share = self._decoders.share(id)
         self._tell_progress()
         return self._told()
 
@@ -47,7 +77,8 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
         model = self._model()
         if model is not None:
             self._run_pass(model)
-            self._start_clustering(model)
+            for job in self._jobs.values():
+                job.prepare(model)
         return self._told()
 
     def park(self) -> None:
@@ -61,50 +92,99 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
     def urgency(self) -> Urgency | None:
         return min((job.urgency for job in self._jobs.values() if job.wants_pass), default=None)
 
-    # What goes on aside
+    # Recordings, and what is kept of them: in threads
 
-    def _decode(self, task: JobTask, cancelled: Cancelled, tell: Tell) -> Waveform:
-        return self._recordings.waveform(task.job, cancelled, tell)
+    def _decode(self, task: JobTask, cancelled: Cancelled, tell: Tell) -> Found:
+        job = self._jobs.get(task.id)
+        if job is None:
+            raise JobCancelled
+        if self._keeps and job.mode is job.wanted:  # else what is kept has been looked at
+            if self._known is not None:
+                if (kept := self._kept(job, self._known)) is not None:
+                    return kept
+            elif task.run != LIVE_RUN:
+                return None
+        if job.apart:
+            return self._recordings.channels(task.job, cancelled, tell)
+        return [self._recordings.waveform(task.job, cancelled, tell)]
+
+    def _kept(self, job: OpenJob, known: _Known) -> Kept | None:
+        data = self._recordings.analysis(job.task.job, known.fingerprint(job.wanted, job.params.channels))
+        try:
+            return Kept.unpacked(data) if data is not None else None
+        except Refused as error:
+            log.warning("what was kept of %s is of no use: %s", job.task.job.id, error)
+            return None
+
+    def _keep(self, job: OpenJob, kept: Kept, known: _Known) -> None:
+        """Before the clustering: a long one may be interrupted."""
+        try:
+            mark = known.fingerprint(job.wanted, job.params.channels)
+            self._recordings.keep_analysis(job.task.job, mark, kept.packed())
+        except Exception as error:  # the job has all it needs
+            log.warning("what the networks said of %s is not kept: %r", job.task.job.id, error)
+
+    def _listen_again(self, job: OpenJob) -> None:
+        self._decoders.add(job.task, job.urgency)
+
+    # Loading
 
     def _model(self) -> DiarizationModel | None:
         """The model, with all jobs that waited for it begun or resumed; None while it is not there."""
         try:
             model: DiarizationModel | None = self._models.get(MODEL)
         except TurnstreamError as error:
-            self._fail(list(self._jobs.values()), error)
+            self._fail([job for job in self._jobs.values() if job.clustering is None], error)
             return None
         if model is None:
             return None
+        self._known = _Known(model.weights, model.device, model.clustering)
         parked, self._parked_at = self._parked_at, None
         for job in self._jobs.values():
             if parked is not None:
                 job.resume(parked)
-            if job.stage is Stage.LOAD:
-                job.begin(model)
+            if job.stage is Stage.LOAD and not job.begin(model):
+                self._listen_again(job)
             job.prepare(model)
         return model
 
-    def _start_clustering(self, model: DiarizationModel) -> None:
-        for job in self._jobs.values():
-            if job.through_networks:
-                work = partial(self._cluster, job, model.clustering)  # which has no networks: they may go meanwhile
-                job.clustered_by(self._clusterers.submit(job.urgency, work))
+    # Clustering
 
-    @staticmethod
-    def _cluster(job: OpenJob, clustering: Any) -> Turns:
-        with _Timer() as timer:
-            turns = cluster(clustering, job.tracks[0].analysis, job.params)
-        job.spent[Stage.CLUSTERING] = timer.seconds
-        return turns
+    def _start_clustering(self, job: OpenJob) -> None:
+        """With what has no networks: they may go meanwhile."""
+        assert job.kept is not None and self._known is not None  # noqa: S101 - a model said it
+        work = partial(self._cluster, job, job.kept, self._known)
+        job.clustering = self._clusterers.submit(job.urgency, work)
+
+    def _cluster(self, job: OpenJob, kept: Kept, known: _Known) -> list[Turns]:
+        if self._keeps and job.fresh and not job.cancelled.is_set():
+            self._keep(job, kept, known)
+        started = time.monotonic()
+        try:
+            return [cluster(known.clustering, analysis, job.params, job.cancelled.is_set) for analysis in kept.analyses]
+        finally:
+            job.spent[Stage.CLUSTERING] += time.monotonic() - started
 
     def _settle_clustering(self) -> None:
-        for id, job in list(self._jobs.items()):
-            if job.clustering is not None and job.clustering.done():
+        for job in list(self._jobs.values()):
+            if job.stage is not Stage.CLUSTERING:
+                continue
+            if job.clustering is None:
+                self._start_clustering(job)
+            elif job.clustering.done():
                 try:
-                    self._outcomes.append(Finished(id, job.result(job.clustering.result())))
-                    self.cancel(id)
+                    self._end(job, job.clustering.result())
                 except Exception as error:
                     self._fail([job], error)
+
+    def _end(self, job: OpenJob, tracks: Sequence[Turns]) -> None:
+        assert self._known is not None  # noqa: S101 - it clustered
+        if job.mode is Mode.FAST and any(turns.risky for turns in tracks):
+            if not job.fall_back():
+                self._listen_again(job)
+            return
+        self._outcomes.append(Finished(job.task.id, job.result(tracks, self._known.described)))
+        self.cancel(job.task.id)
 
     # The networks
 
@@ -125,8 +205,9 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
                 sharing.append(job)
                 slots += some
         try:
-            with _Timer() as timer:
-                values = _forward(kind, [slot.piece for slot in slots], model)
+            started = time.monotonic()
+            values = _forward(kind, [slot.piece for slot in slots], model)
+            seconds = time.monotonic() - started
         except Exception as error:
             if len(sharing) == 1 or out_of_memory(error):
                 self._fail(sharing, error)
@@ -137,7 +218,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Waveform]):
         for slot, value in zip(slots, values, strict=True):
             slot.track.take(kind, slot.piece.index, value)
         for job in sharing:
-            job.passed(kind, timer.seconds)
+            job.passed(kind, seconds)
 
     # The jobs
 
@@ -151,12 +232,7 @@ def _forward(kind: Kind, pieces: Sequence[Piece], model: DiarizationModel) -> It
     return model.embedders[kind](pieces)
 
 
-class _Timer:
-    seconds = 0.0
-
-    def __enter__(self) -> "_Timer":
-        self._started = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = time.monotonic() - self._started
+def _close(found: Found) -> None:
+    if not isinstance(found, Kept):
+        for waveform in found or ():
+            waveform.close()

@@ -1,19 +1,27 @@
-"""One open job of the diarization engine: its arrays, and how far it has come."""
+"""One open job of the diarization engine: its tracks, and how far it has come."""
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from enum import StrEnum
+from statistics import fmean
 from typing import Any
 
 from processor.audio import Waveform
 from processor.engines.base import JobTask, Urgency
 from processor.engines.decoding import Decoding
-from processor.engines.diarize.clustering import Turn, Turns
+from processor.engines.diarize import result
+from processor.engines.diarize.clustering import Turns
+from processor.engines.diarize.kept import AudioFacts, Kept
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.track import SEGMENTATION, Kind, Slot, Track
-from schemas.jobs import DiarizeParams, Lane, Mode, Progress
+from schemas.jobs import Channels, DiarizeParams, Lane, Mode, Progress
+
+NEAR_TIE = "near_tie"
+"""In some frames the two best classes of the segmentation are so close that rounding decides."""
+FELL_BACK = "fast_fell_back"
+"""Fast was asked for, the number of speakers was a near-tie, and the recording was computed exactly."""
 
 
 class Stage(StrEnum):
@@ -24,60 +32,71 @@ class Stage(StrEnum):
     CLUSTERING = "clustering"
 
 
-# What a window costs in the one network and in the other, for telling progress only.
-_SEGMENTATION_COST, _EMBEDDING_COST = 1, 9
-_BEFORE_CLUSTERING = 0.99
+# For telling progress only: how much of a job is done when it is decoded, when the networks are through, and what the
+# embedding costs where the segmentation costs one.
+_DECODED, _BEFORE_CLUSTERING = 0.03, 0.99
+_EMBEDDING_COST = {Mode.EXACT: 9, Mode.FAST: 2}
+
+Found = Sequence[Waveform] | Kept | None
+"""What came of looking for a recording: its tracks, or what an earlier run kept. None: that can be said when the model is
+there."""
 
 
 class OpenJob:
-    """Used from the engine's thread, but for the seconds that its clustering `spent`.
+    """Used from the engine's thread, but for the seconds that its clustering `spent`, and for what never changes.
 
     It holds nothing of the model, which may be unloaded at any time and come again.
     """
 
-    def __init__(self, task: JobTask) -> None:
-        """Raises a ValidationError where the parameters are none of diarization."""
+    def __init__(self, task: JobTask, mode: Mode) -> None:
+        """`mode` is that of jobs that do not say it. Raises a ValidationError where the parameters are none of diarization."""
         self.task = task
         self.params = DiarizeParams.model_validate(task.params)
-        self.mode = Mode(self.params.mode or Mode.EXACT)
-        self.cancelled = threading.Event()
+        self.wanted = Mode(self.params.mode or mode)
+        """What the caller gets, unless it looks risky."""
+        self.mode = self.wanted
         self.opened = time.monotonic()
         self.urgency: Urgency = (task.job.lane is Lane.BATCH, self.opened)
+        self.cancelled = threading.Event()
         self.stage = Stage.DECODE
         self.spent = dict.fromkeys(Stage, 0.0)
         """Seconds by stage; a pass that several jobs share counts in full for each."""
         self.told = 0.0
         """When progress was last told, on the monotonic clock."""
-        self.clustering: Future[Turns] | None = None
-        self._waveform: Waveform | None = None
-        self._model: dict[str, str] = {}
-        """What the result tells of it."""
-        self.tracks: list[Track] = []
-        self._duration = self._since = 0.0
+        self.decoded_share = 0.0
+        self.clustering: Future[list[Turns]] | None = None
+        self.kept: Kept | None = None
+        """What everything after the networks starts from, once it is there."""
+        self.fresh = False
+        """Whether that was computed just now, not by an earlier run."""
+        self._waveforms: Sequence[Waveform] = ()
+        self._tracks: list[Track] = []
+        self._since = self.opened
+
+    @property
+    def apart(self) -> bool:
+        """Whether each channel has speakers of its own."""
+        return self.params.channels is Channels.SPLIT
 
     # The way through the stages
 
-    def decoded(self, decoding: Decoding[Waveform]) -> None:
+    def decoded(self, decoding: Decoding[Found]) -> None:
         """Raises what the decoding raised."""
-        self._waveform = decoding.result()
-        self._duration = self._waveform.duration
-        self.spent[Stage.DECODE] = decoding.seconds
-        self.stage, self._since = Stage.LOAD, time.monotonic()
+        found = decoding.result()
+        self.spent[Stage.DECODE] += decoding.seconds
+        if isinstance(found, Kept):
+            self.kept, self.mode = found, found.mode
+        else:
+            self._waveforms = found or ()
+        self.stage, self._since = Stage.CLUSTERING if self.kept else Stage.LOAD, time.monotonic()
 
-    def begin(self, model: DiarizationModel) -> None:
-        """The model is there: make room for what the networks will say."""
-        assert self._waveform is not None  # noqa: S101 - only a decoded job waits for the model
-        self._model = {
-            "name": model.weights.name,
-            "source": str(model.weights.source),
-            "mode": str(self.mode),
-            "device": model.device,
-            "revision": model.weights.revision,
-        }
-        self.tracks = [Track(self._waveform.samples, self.mode, model)]
+    def begin(self, model: DiarizationModel) -> bool:
+        """The model is there: make room for what the networks will say. False: the recording is still to be looked for."""
         now = time.monotonic()
-        self.spent[Stage.LOAD] = now - self._since
-        self.stage, self._since = Stage.SEGMENTATION, now
+        self.spent[Stage.LOAD] += now - self._since
+        self._tracks = [Track(waveform.samples, self.mode, model) for waveform in self._waveforms]
+        self.stage, self._since = Stage.SEGMENTATION if self._tracks else Stage.DECODE, now
+        return bool(self._tracks)
 
     def resume(self, parked_at: float) -> None:
         """The model is there again: the time since `parked_at` was one of waiting for it."""
@@ -92,37 +111,49 @@ class OpenJob:
         return self.stage in {Stage.LOAD, Stage.SEGMENTATION, Stage.EMBEDDING}
 
     def prepare(self, model: DiarizationModel) -> None:
-        """To be called before passes are filled."""
-        for track in self.tracks:
+        """To be called after passes, and before they are filled."""
+        if self.stage not in {Stage.SEGMENTATION, Stage.EMBEDDING}:
+            return
+        for track in self._tracks:
             track.prepare(model)
+        if self.wants is None:
+            self._through_networks()
+        elif self.wants != SEGMENTATION:
+            self.stage = Stage.EMBEDDING
 
     @property
     def wants(self) -> Kind | None:
         """The kind of pass that comes next; None where there is none, or not yet."""
         if not self.wants_pass:
             return None
-        return next((kind for track in self.tracks if (kind := track.wants) is not None), None)
+        kinds: Iterable[Kind | None] = (track.wants for track in self._tracks)
+        return next((kind for kind in kinds if kind is not None), None)
 
     def slots(self, kind: Kind, room: int) -> list[Slot]:
         """What wants a pass of this kind next, in its order, `room` at most."""
         slots: list[Slot] = []
-        for track in self.tracks:
+        for track in self._tracks:
             slots += track.slots(kind, room - len(slots))
         return slots
 
     def passed(self, kind: Kind, seconds: float) -> None:
         """A pass of this kind was made, and what it found has been taken."""
         self.spent[Stage.SEGMENTATION if kind == SEGMENTATION else Stage.EMBEDDING] += seconds
-        if self.wants != SEGMENTATION:
-            self.stage = Stage.EMBEDDING
 
-    @property
-    def through_networks(self) -> bool:
-        return self.stage is Stage.EMBEDDING and self.wants is None
+    def _through_networks(self) -> None:
+        self.stage, self.fresh = Stage.CLUSTERING, True
+        audio, near_ties = AudioFacts.of(self._waveforms[0]), sum(track.near_ties for track in self._tracks)
+        self.kept = Kept(audio, self.mode, near_ties, tuple(track.analysis for track in self._tracks))
+        if self.mode is Mode.EXACT:
+            self._let_go_of_recording()
 
-    def clustered_by(self, clustering: "Future[Turns]") -> None:
-        self.stage, self.clustering = Stage.CLUSTERING, clustering
-        self._let_go_of_recording()
+    def fall_back(self) -> bool:
+        """The turns look risky: from here on it is computed exactly. False: the recording is to be looked for again."""
+        self.mode, self.kept, self.clustering = Mode.EXACT, None, None
+        for track in self._tracks:
+            track.embed_again(self.mode)
+        self.stage, self._since = Stage.EMBEDDING if self._tracks else Stage.DECODE, time.monotonic()
+        return bool(self._tracks)
 
     def release(self) -> None:
         """Nobody wants it any more."""
@@ -130,50 +161,42 @@ class OpenJob:
         self._let_go_of_recording()
 
     def _let_go_of_recording(self) -> None:
-        if self._waveform is not None:
-            self._waveform.close()
+        self._tracks = []
+        for waveform in self._waveforms:
+            waveform.close()
 
     # What is told of it
 
     def progress(self) -> Progress:
-        if not self._model:
-            return Progress(stage=self.stage, fraction=0)
-        cost = _SEGMENTATION_COST + _EMBEDDING_COST
-        segmented, embedded = (
-            _mean(track.segmented for track in self.tracks),
-            _mean(track.embedded for track in self.tracks),
-        )
-        done = (segmented * _SEGMENTATION_COST + embedded * _EMBEDDING_COST) / cost
+        done = self._done()
+        share = {
+            Stage.DECODE: self.decoded_share * _DECODED,
+            Stage.LOAD: _DECODED,
+            Stage.CLUSTERING: _BEFORE_CLUSTERING,
+        }
+        fraction = share.get(self.stage, _DECODED + done * (_BEFORE_CLUSTERING - _DECODED))
         eta = round((time.monotonic() - self._since) * (1 - done) / done, 1) if done else None
-        return Progress(stage=self.stage, fraction=round(done * _BEFORE_CLUSTERING, 4), eta=eta)
+        return Progress(stage=self.stage, fraction=round(fraction, 4), eta=eta)
 
-    def result(self, turns: Turns) -> dict[str, Any]:
-        """The fields of DiarizationResult but `job_id`, `run` and `timings.queue`."""
-        waveform, audio = self._waveform, self.task.job.audio
-        assert waveform is not None and audio is not None  # noqa: S101 - it was computed from them
+    def _done(self) -> float:
+        """The networks' share, 0 to 1; 0 where they have not begun, or are through."""
+        if not self._tracks:
+            return 0.0
+        cost = _EMBEDDING_COST[self.mode]
+        return fmean((track.segmented + track.embedded * cost) / (1 + cost) for track in self._tracks)
+
+    def result(self, tracks: Sequence[Turns], model: dict[str, str]) -> dict[str, Any]:
+        """The fields of DiarizationResult but `job_id`, `run` and `timings.queue`. `model` says what computed it."""
+        kept, audio = self.kept, self.task.job.audio
+        assert kept is not None and audio is not None  # noqa: S101 - it was computed from them
         total = round(time.monotonic() - self.opened, 3)
+        warnings = [*kept.audio.warnings, *(code for turns in tracks for code in turns.warnings)]
+        warnings += [NEAR_TIE] * (kept.near_ties > 0) + [FELL_BACK] * (self.wanted is not kept.mode)
         return {
-            "segments": [_segment(turn) for turn in turns.turns],
-            "exclusive_segments": [_segment(turn) for turn in turns.exclusive],
-            "num_speakers": len(turns.speakers),
-            "speakers": turns.speakers,
+            **result.found(tracks, embeddings=self.params.embeddings),
             "performance": total,
             "timings": {str(stage): round(seconds, 3) for stage, seconds in self.spent.items()} | {"total": total},
-            "warnings": [*waveform.warnings, *turns.warnings],
-            "audio": {
-                "duration": self._duration,
-                "sha256": audio.sha256,
-                "sample_rate": waveform.source_rate,
-                "channels": waveform.source_channels,
-            },
-            "model": self._model,
+            "warnings": list(dict.fromkeys(warnings)),
+            "audio": {**kept.audio.model_dump(exclude={"warnings"}), "sha256": audio.sha256},
+            "model": {**model, "mode": str(kept.mode)},
         }
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)
-
-
-def _segment(turn: Turn) -> dict[str, Any]:
-    return {"speaker": turn.speaker, "start": turn.start, "end": turn.end}

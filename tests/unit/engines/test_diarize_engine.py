@@ -1,24 +1,18 @@
 """How jobs share passes: order, room, failures, cancels. The networks here answer at once; tests/unit/test_engine_exact.py
 has the real ones."""
 
-import gc
-import itertools
 import threading
 import time
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from processor.audio import Waveform
-from processor.engines.base import Failed, Finished, JobRecordings, JobTask, Progressed
+from processor.engines.base import Failed, Finished, JobTask, Progressed
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED
-from processor.engines.diarize.engine import MODEL, DiarizeEngine
+from processor.engines.diarize.engine import DiarizeEngine
 from processor.engines.diarize.job import Stage
 from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, WeightsUnavailable
 from schemas.jobs import Job, Lane
@@ -27,8 +21,8 @@ from tests.support.engine import (
     QuickModel,
     Shelf,
     all_ended,
-    context_of,
     ends,
+    made,
     result_of,
     run,
     shelf_of,
@@ -54,10 +48,6 @@ def engine(model: QuickModel, shelf: Shelf) -> Iterator[DiarizeEngine]:
     engine = made(shelf, lambda: model)
     yield engine
     engine.close()
-
-
-def made(recordings: JobRecordings, load: Callable[[], QuickModel]) -> DiarizeEngine:
-    return DiarizeEngine(context_of(recordings, {MODEL: load}))
 
 
 def open_when_decoded(engine: DiarizeEngine, *tasks: JobTask) -> None:
@@ -272,7 +262,8 @@ def test_progress_grows_and_estimates_what_is_left(
     assert fractions[-1] == 0.99
     order = ["decode", "load", "segmentation", "embedding", "clustering"]
     assert [progress.stage for progress in told] == sorted((progress.stage for progress in told), key=order.index)
-    assert told[-1].eta == 0
+    assert told[-1].eta is None  # how long the clustering takes is not known
+    assert any(progress.eta is not None for progress in told)
 
 
 def test_a_result_holds_no_part_of_the_recording(engine: DiarizeEngine, shelf: Shelf):
@@ -289,125 +280,6 @@ def test_a_result_holds_no_part_of_the_recording(engine: DiarizeEngine, shelf: S
     run(engine, all_ended(engine))
     assert [len(waveform.samples) for waveform in opened] == [0]
     assert np.count_nonzero(shelf.samples[job.job.id]) > 0
-
-
-# Parking
-
-
-class Comings:
-    """The model, made anew each time it is loaded."""
-
-    def __init__(self) -> None:
-        self.last: weakref.ref[QuickModel] | None = None
-        self.loads = 0
-
-    def __call__(self) -> QuickModel:
-        model = QuickModel()
-        self.last, self.loads = weakref.ref(model), self.loads + 1
-        return model
-
-
-def parked(engine: DiarizeEngine) -> None:
-    """As the hub does it when the model has to go."""
-    engine.park()
-    engine._models.close()
-
-
-def outcome_of(lanes_and_windows: list[tuple[Lane, int]], parks: set[int]) -> list[dict[str, object]]:
-    """What comes out of jobs that are parked after the steps of these numbers."""
-    shelf, model = Shelf(), Comings()
-    engine = made(shelf, model)
-    jobs = [shelf.put(task(lane), spoken(n, windows)) for n, (lane, windows) in enumerate(lanes_and_windows)]
-    for job in jobs:
-        engine.open(job)
-    seen: list[object] = []
-    for step in itertools.count():
-        if not engine.open_jobs:
-            break
-        seen += engine.settle() + engine.step()
-        if step in parks:
-            parked(engine)
-    engine.close()
-    found = {end.id: result_of(end) for end in seen if isinstance(end, Finished | Failed)}
-    return [found[job.id].model_dump(include={"segments", "speakers", "model", "warnings"}) for job in jobs]
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    jobs=st.lists(st.tuples(st.sampled_from(list(Lane)), st.integers(1, 12)), min_size=1, max_size=4),
-    parks=st.sets(st.integers(0, 60), max_size=6),
-)
-def test_parking_changes_nothing(jobs: list[tuple[Lane, int]], parks: set[int]):
-    assert outcome_of(jobs, parks) == outcome_of(jobs, set())
-
-
-def test_no_window_is_computed_twice_for_being_parked(shelf: Shelf):
-    passes: list[tuple[str, list[float]]] = []
-
-    def load() -> QuickModel:
-        model = QuickModel()
-        for network in (model.segmenter, *model.embedders.values()):
-            network.passes = passes
-        return model
-
-    engine = made(shelf, load)
-    engine.open(shelf.put(task(), spoken(1, windows=20)))
-    for n in range(1, 8):
-        run(engine, lambda _, n=n: len(passes) >= n)
-        parked(engine)
-    run(engine, all_ended(engine))
-    counts = Counter()
-    for name, windows in passes:
-        counts[name] += len(windows)
-    assert counts == {"segmentation": 20, "embedding": 20}
-    engine.close()
-
-
-def test_a_parked_engine_holds_nothing_of_the_model_not_even_while_it_clusters(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-):
-    model, clustering, go = Comings(), threading.Event(), threading.Event()
-    plain = QuickClustering.turns
-
-    def turns(self: QuickClustering, analysis: Analysis, *others: object) -> object:
-        clustering.set()
-        assert go.wait(LIMIT)
-        return plain(self, analysis, *others)
-
-    monkeypatch.setattr(QuickClustering, "turns", turns)
-    engine = made(shelf, model)
-    first, second = shelf.put(task(), spoken(1, windows=2)), shelf.put(task(), spoken(2, windows=50))
-    for job in (first, second):
-        engine.open(job)
-    run(engine, lambda _: clustering.is_set())
-    assert model.last is not None
-    parked(engine)
-    gc.collect()
-    assert model.last() is None
-    go.set()
-    seen: list[object] = []
-    while not ends(seen):  # what was clustered aside is told without the model
-        seen += engine.settle()
-    assert [end.id for end in ends(seen)] == [first.id]
-    assert model.loads == 1
-    [finished] = ends(run(engine, all_ended(engine)))
-    assert finished.id == second.id
-    engine.close()
-
-
-def test_the_time_a_job_was_parked_is_one_of_waiting_for_the_model(shelf: Shelf):
-    engine = made(shelf, Comings())
-    job = shelf.put(task(), spoken(1, windows=30))
-    engine.open(job)
-    run(engine, lambda _: engine._jobs[job.id].stage is Stage.SEGMENTATION)
-    parked(engine)
-    parked_until = time.monotonic() + 0.05
-    while time.monotonic() < parked_until:
-        engine.settle()
-    [finished] = ends(run(engine, all_ended(engine)))
-    timings = result_of(finished).timings
-    assert 0.05 <= timings.load <= timings.total
-    engine.close()
 
 
 def test_an_interactive_job_is_clustered_beside_a_batch_one(

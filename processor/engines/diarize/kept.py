@@ -1,0 +1,102 @@
+"""What a job keeps of its recording for further runs of it, which then want neither the recording nor the networks.
+
+The format: MAGIC, SHA-256 of the rest, length of the header (four bytes, little-endian), header (JSON), packed analyses.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from processor.audio import Waveform
+from processor.engines.diarize.analysis import Analysis
+from schemas.base import Value
+from schemas.jobs import Channels, Mode
+
+MAGIC = b"turnstream-analysis-1\n"
+"""Another number for another format."""
+_DIGEST, _LENGTH = hashlib.sha256().digest_size, struct.Struct("<I")
+
+
+class Refused(ValueError):
+    """These bytes are damaged, or not of this format."""
+
+
+class AudioFacts(Value):
+    """What the result tells of the recording."""
+
+    duration: float
+    sample_rate: int
+    channels: int
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, waveform: Waveform) -> Self:
+        return cls(
+            duration=waveform.duration,
+            sample_rate=waveform.source_rate,
+            channels=waveform.source_channels,
+            warnings=waveform.warnings,
+        )
+
+
+class Header(Value):
+    audio: AudioFacts
+    mode: Mode
+    near_ties: int = Field(ge=0)
+    shapes: list[tuple[int, int, int, int]]
+    sizes: list[int] = Field(description="bytes of each packed analysis")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All that everything after the networks starts from."""
+
+    audio: AudioFacts
+    mode: Mode
+    """In which the voice prints were computed."""
+    near_ties: int
+    """Frames in which the segmentation was undecided, counted in each window that has them."""
+    analyses: tuple[Analysis, ...]
+    """Of each track."""
+
+    def packed(self) -> bytes:
+        parts = [analysis.packed() for analysis in self.analyses]
+        header = Header(
+            audio=self.audio,
+            mode=self.mode,
+            near_ties=self.near_ties,
+            shapes=[analysis.shape for analysis in self.analyses],
+            sizes=[len(part) for part in parts],
+        )
+        head = header.model_dump_json().encode()
+        body = b"".join([_LENGTH.pack(len(head)), head, *parts])
+        return MAGIC + hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> "Kept":
+        """The inverse of `packed`, to the last bit. Raises Refused."""
+        start = len(MAGIC) + _DIGEST
+        digest, body = data[len(MAGIC) : start], memoryview(data)[start:]
+        if not data.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
+            raise Refused("damaged, or not of this format")
+        try:
+            (length,) = _LENGTH.unpack_from(body)
+            head, parts = body[_LENGTH.size :][:length], body[_LENGTH.size + length :]
+            header = Header.model_validate_json(bytes(head))
+            spans = pairwise(accumulate(header.sizes, initial=0))
+            analyses = tuple(
+                Analysis.unpacked(bytes(parts[start:end]), shape)
+                for (start, end), shape in zip(spans, header.shapes, strict=True)
+            )
+        except (ValidationError, ValueError, struct.error) as error:
+            raise Refused(f"not what it says it is: {error}") from error
+        return cls(header.audio, header.mode, header.near_ties, analyses)
+
+
+def fingerprint(revision: str, device: str, mode: Mode, channels: Channels) -> str:
+    """What decides what the networks say of a recording."""
+    return hashlib.sha256("\n".join([revision, device, mode, channels]).encode()).hexdigest()[:16]

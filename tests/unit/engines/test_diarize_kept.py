@@ -1,0 +1,79 @@
+"""What is kept of a recording comes back to the last bit, or is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from processor.engines.diarize.analysis import Analysis
+from processor.engines.diarize.kept import AudioFacts, Kept, Refused, fingerprint
+from schemas.jobs import Channels, Mode
+
+
+@st.composite
+def analyses(draw: st.DrawFn) -> Analysis:
+    windows, frames, speakers = draw(st.integers(0, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 3))
+    analysis = Analysis.blank(windows, frames, speakers, draw(st.integers(1, 4)))
+    analysis.activity[:] = draw(arrays.arrays(np.uint8, analysis.activity.shape, elements=st.integers(0, 1)))
+    speaking = analysis.activity.any(axis=1)
+    vectors = draw(arrays.arrays(np.float32, analysis.vectors.shape))
+    analysis.vectors[speaking] = vectors[speaking]
+    return analysis
+
+
+def kept(*analyses: Analysis) -> Kept:
+    facts = AudioFacts(duration=7.25, sample_rate=44_100, channels=2, warnings=["audio_damaged"])
+    return Kept(facts, Mode.FAST, 3, analyses)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(analyses(), min_size=1, max_size=3))
+def test_it_comes_back_to_the_last_bit(tracks: list[Analysis]):
+    found = Kept.unpacked(kept(*tracks).packed())
+    assert (found.audio, found.mode, found.near_ties) == (kept().audio, Mode.FAST, 3)
+    for ours, theirs in zip(found.analyses, tracks, strict=True):
+        assert (ours.activity.dtype, ours.vectors.dtype) == (np.uint8, np.float32)
+        assert ours.activity.tobytes() == theirs.activity.tobytes()
+        assert ours.vectors.tobytes() == theirs.vectors.tobytes()
+        assert ours.shape == theirs.shape
+
+
+@settings(deadline=None, max_examples=60)
+@given(analyses(), st.data())
+def test_damage_is_refused(analysis: Analysis, data: st.DataObject):
+    packed = bytearray(kept(analysis).packed())
+    place = data.draw(st.integers(0, len(packed) - 1))
+    packed[place] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(Refused):
+        Kept.unpacked(bytes(packed))
+    with pytest.raises(Refused):
+        Kept.unpacked(bytes(packed[:place]))
+
+
+@pytest.mark.parametrize("wrong", [(2, 5, 2, 4), (2, 4, 2, 3), (3, 4, 2, 4)])
+def test_an_analysis_of_another_shape_is_refused(wrong: tuple[int, int, int, int]):
+    analysis = Analysis.blank(2, 4, 2, 4)
+    analysis.activity[1, 2, 0] = 1
+    with pytest.raises(ValueError, match=r"."):
+        Analysis.unpacked(analysis.packed(), wrong)
+
+
+def test_an_hour_takes_some_six_megabytes():
+    """Of a conversation in which somebody speaks in every window, and two do in every third."""
+    analysis = Analysis.blank(3591, 589, 3, 256)
+    analysis.activity[:, 100:400, 0] = 1
+    analysis.activity[::3, 300:, 1] = 1
+    assert 5e6 < len(kept(analysis).packed()) < 6.5e6
+
+
+def test_the_fingerprint_tells_what_computed_it():
+    ways = [
+        fingerprint(revision, device, mode, channels)
+        for revision in ("1a", "1b")
+        for device in ("cpu", "cuda")
+        for mode in Mode
+        for channels in Channels
+    ]
+    assert len(set(ways)) == len(ways)
+    assert all(len(way) == 16 and way.isalnum() for way in ways)
