@@ -33,6 +33,8 @@ class Conversation:
     dimension: int = 256
     spread: float = 0.6
     """How far the voice prints of one speaker are apart; speakers are one apart."""
+    strangers: float = 0.0
+    """The share of voice prints that are nobody's."""
 
     def analysis(self) -> Analysis:
         rng = np.random.default_rng(self.seed)
@@ -48,6 +50,8 @@ class Conversation:
             for place, who in enumerate(rng.permutation(np.flatnonzero(seen.any(axis=0)))[:SPEAKERS]):
                 analysis.activity[index, : len(seen), place] = seen[:, who]
                 analysis.vectors[index, place] = voices[who] + drift[who]
+        nobodys = rng.random(analysis.vectors.shape[:2]) < self.strangers
+        analysis.vectors[nobodys] = rng.normal(size=(nobodys.sum(), self.dimension)) / np.sqrt(self.dimension)
         return analysis
 
     def _spoken(self, rng: np.random.Generator) -> np.ndarray:
@@ -55,7 +59,7 @@ class Conversation:
         spoken = np.zeros((round((self.windows + 10) * WINDOWS.step / FRAME.step) + FRAMES, self.speakers), np.uint8)
         position = 0
         while position < len(spoken):
-            length = int(rng.exponential(150)) + 5
+            length = int(rng.exponential(300)) + 5
             spoken[position : position + length, rng.integers(self.speakers)] = 1
             position += max(1, length + round(rng.normal(10, 40)))
         return spoken

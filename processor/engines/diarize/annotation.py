@@ -19,7 +19,8 @@ def annotation(active: Bits, frames: SlidingWindow, min_on: float, min_off: floa
     Gaps of one speaker shorter than `min_off` seconds are filled, then turns shorter than `min_on` are dropped.
     """
     middles = _middles(frames, len(active))
-    found, tracks = Annotation(), string_generator()
+    found: Any = Annotation()
+    tracks = string_generator()
     for label, column in enumerate(active.T):
         track = next(tracks)
         for start, end in _runs(column):
@@ -34,7 +35,7 @@ def annotation(active: Bits, frames: SlidingWindow, min_on: float, min_off: floa
     return found
 
 
-def turns(found: Annotation, names: dict[Any, str], timeline: Timeline) -> list[Turn]:
+def turns(found: Any, names: dict[Any, str], timeline: Timeline) -> list[Turn]:
     """By their starts; `names` are those of the labels, which are the timeline's columns."""
     middles = _middles(timeline.frames, len(timeline.support))
     # Rounding to microseconds takes the float noise of frame times away and nothing else: a frame is 17 ms.

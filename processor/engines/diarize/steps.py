@@ -42,7 +42,8 @@ class Steps:
         if not count.data.any():
             return Turns([], [], [], np.zeros((0, analysis.vectors.shape[2]), dtype=np.float32))
         vectors = _usable(analysis.vectors)
-        number, low, high = set_num_speakers(params.num_speakers, params.min_speakers, params.max_speakers)
+        limits: Any = set_num_speakers(params.num_speakers, params.min_speakers, params.max_speakers)
+        number, low, high = limits
         if number is None and self.clusterer.expects_num_clusters:
             raise InvalidRequest("the model's way of clustering wants num_speakers")
         voices = len(self.clusterer.filter_embeddings(vectors, activity)[0])
@@ -84,11 +85,11 @@ def clarity(clusters: Clusters) -> npt.NDArray[np.float64]:
 
 def _usable(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Vectors without a direction become NaN, which upstream leaves out of the clustering; others would make it fail."""
-    lost = ~(np.isfinite(vectors).all(axis=2) & vectors.any(axis=2))
+    lost = np.logical_not(np.isfinite(vectors).all(axis=2) & vectors.any(axis=2))
     return np.where(lost[..., None], np.float32(np.nan), vectors) if lost.any() else vectors
 
 
-def _embeddings(clusters: Clusters, labels: list[int], dimension: int) -> npt.NDArray[np.float32]:
+def _embeddings(clusters: Clusters, labels: list[Any], dimension: int) -> npt.NDArray[np.float32]:
     """The centroid of each label; none of those whom upstream invented, where more spoke at once than there are clusters."""
     found = np.full((len(labels), dimension), np.nan, dtype=np.float32)
     for row, label in zip(found, labels, strict=True):
