@@ -13,6 +13,7 @@ from processor.engines.diarize.embedding import Embedder, Masks, WindowEmbedding
 from processor.engines.diarize.pieces import Embedding
 from processor.engines.diarize.quiet import quiet
 from processor.engines.diarize.segmentation import Segmenter
+from processor.engines.diarize.shared import SharedEmbedder, SharedEmbedding
 from processor.engines.diarize.tuning import tuning
 from processor.engines.diarize.voice import VoiceNetwork
 from processor.engines.diarize.windows import Samples, Windows
@@ -45,7 +46,7 @@ class DiarizationModel:
         self._pipeline.to(torch.device(device))
         self._network.to(device, chosen.layout)
         self.segmenter = Segmenter(self._pipeline.segmentation_inference, chosen)
-        self.embedders = {
+        self.embedders: dict[Mode, Embedder | SharedEmbedder] = {
             Mode.EXACT: Embedder(
                 self._network,
                 chosen,
@@ -54,6 +55,8 @@ class DiarizationModel:
                 speakers=self.segmenter.speakers,
             )
         }
+        if self._network.in_parts:
+            self.embedders[Mode.FAST] = SharedEmbedder(self._network, chosen, size=self.segmenter.size)
 
     def windows(self, samples: Sound) -> Windows:
         return Windows(samples, self.segmenter.size, self.segmenter.step)
@@ -63,7 +66,14 @@ class DiarizationModel:
         return Analysis.blank(windows, self.segmenter.frames, self.segmenter.speakers, self._network.dimension)
 
     def embedding(self, mode: Mode, windows: Windows, analysis: Analysis) -> Embedding:
-        """The embedding stage of a waveform whose activity is known; it fills in the vectors, and holds no networks."""
+        """The embedding stage of a waveform whose activity is known; it fills in the vectors, and holds no networks.
+
+        Its mode is exact also where fast was asked for, but is none here or gains nothing.
+        """
+        if mode is Mode.FAST and mode in self.embedders:
+            shared = SharedEmbedding(windows, analysis, self._masks)
+            if shared.pays:
+                return shared
         return WindowEmbedding(windows, analysis, self._masks)
 
     def diarize(self, samples: Samples, params: DiarizeParams | None = None) -> Turns:

@@ -52,7 +52,9 @@ class Track:
         """The kind of pass that comes next. None: the networks have said all."""
         if self._segmented < len(self._windows):
             return SEGMENTATION
-        return None if self._embedding is not None and self._embedding.done else self._mode
+        if self._embedding is None:
+            return self._mode
+        return None if self._embedding.done else self._embedding.mode
 
     def slots(self, kind: Kind, room: int) -> list[Slot]:
         """What wants a pass of this kind, in its order, `room` at most."""

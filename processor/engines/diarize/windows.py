@@ -17,7 +17,7 @@ class Windows:
     """
 
     def __init__(self, samples: Sound, size: int, step: int) -> None:
-        self.samples, self._size, self._step = samples, size, step
+        self.samples, self.size, self.step = samples, size, step
         beyond = max(0, len(samples) - size)
         self._count = 1 + -(-beyond // step) if len(samples) else 0
 
@@ -27,8 +27,8 @@ class Windows:
     def __getitem__(self, index: int) -> Samples:
         if not 0 <= index < self._count:
             raise IndexError(index)
-        start = index * self._step
-        return self.samples[start : start + self._size]
+        start = index * self.step
+        return self.samples[start : start + self.size]
 
 
 def batch(windows: Sequence[Samples], count: int, size: int) -> npt.NDArray[np.float32]:
