@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.comparing import MEASURE, whole
-from tests.bench.plots import speed_and_accuracy, time_and_memory
+from tests.bench.plots import speed_and_accuracy, time_and_memory, title
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
 PAGE = "engine.md"
@@ -42,7 +42,7 @@ def made_on(report: Report) -> str:
 def speeds(report: Report) -> str:
     """How many times as fast as stock 1/1, by file."""
     ways = [way for way in _ways(report) if way != MEASURE]
-    heads = ["file", "length", "stock 1/1", *(_title(way) for way in ways)]
+    heads = ["file", "length", "stock 1/1", *(title(way) for way in ways)]
     rows = [
         [
             file["name"],
@@ -67,7 +67,8 @@ def _speed(way: Report | None) -> str:
     if way is None or "times_as_fast" not in way:
         return "-"
     speed = way["times_as_fast"]
-    return f"{speed['median']:.2f} ({speed['low']:.2f} to {speed['high']:.2f}){'*' if way['cached'] else ''}"
+    spread = f" ({speed['low']:.2f} to {speed['high']:.2f})" if len(way["seconds"]) > 1 else ""
+    return f"{speed['median']:.2f}{spread}{'*' if way['cached'] else ''}"
 
 
 def accuracy(report: Report) -> str:
@@ -92,7 +93,7 @@ def accuracy(report: Report) -> str:
             *(f"{total[way]['same_as_stock']} of {total[way]['files']}" for way in ways if way != MEASURE),
         ]
     )
-    heads = ["file", "speakers", *map(_title, ways), *(f"{_title(way)}: as stock" for way in ways if way != MEASURE)]
+    heads = ["file", "speakers", *map(title, ways), *(f"{title(way)}: as stock" for way in ways if way != MEASURE)]
     return table(heads, rows)
 
 
@@ -120,17 +121,12 @@ def memory(report: Report) -> str:
     rows = [[file["name"], *(cell(file["ways"].get(way)) for way in ways)] for file in report["files"]]
     unit = "Peak of resident memory beyond the loaded and warm model, MiB"
     return f"{unit}{', and the peak that torch allocated on the device' if cuda else ''}.\n\n" + table(
-        ["file", *map(_title, ways)], rows
+        ["file", *map(title, ways)], rows
     )
 
 
 def _ways(report: Report) -> list[str]:
     return list(dict.fromkeys(way for file in report["files"] for way in file["ways"]))
-
-
-def _title(way: str) -> str:
-    kind, _, batch = way.partition("-")
-    return f"stock {batch}/{batch}" if kind == "stock" else way
 
 
 def _length(seconds: float) -> str:

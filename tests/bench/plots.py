@@ -21,11 +21,11 @@ def speed_and_accuracy(bench: Mapping[str, Any]) -> str:
     x = axis("seconds of audio a second (right is better)", [dot[0] for dot in every], log=True)
     y = axis("diarization error rate, % (low is better)", [dot[1] for dot in every])
     files = [
-        Series(way, [(a, b) for a, b, _ in each], [f"{way}: {name}" for *_, name in each], line=False)
+        Series(title(way), [(a, b) for a, b, _ in each], [f"{way}: {name}" for *_, name in each], line=False)
         for way, each in dots.items()
     ]
     mean = [
-        Series(way, [(len(each) / sum(1 / dot[0] for dot in each), bench["whole"][way]["der"])], [way])
+        Series(title(way), [(len(each) / sum(1 / dot[0] for dot in each), bench["whole"][way]["der"])], [way])
         for way, each in dots.items()
     ]
     return page(
@@ -39,20 +39,25 @@ def speed_and_accuracy(bench: Mapping[str, Any]) -> str:
 def time_and_memory(bench: Mapping[str, Any]) -> str:
     """From the same report: seconds, and growth of memory, against length."""
     charts: list[Chart] = []
-    for title, what in (("Time against length", "time"), ("Memory against length", "memory")):
+    for heading, what in (("Time against length", "time"), ("Memory against length", "memory")):
         lines = {way: sorted(_by_length(bench, way, what).items()) for way in _ways(bench)}
         xs = [x for points in lines.values() for x, _ in points]
         ys = [y for points in lines.values() for _, y in points]
         label = "seconds of computing" if what == "time" else "growth of resident memory, MiB"
         charts.append(
             Chart(
-                title,
+                heading,
                 axis("seconds of audio", xs, log=True),
                 axis(label, ys, log=what == "time"),
-                [Series(way, points) for way, points in lines.items()],
+                [Series(title(way), points) for way, points in lines.items()],
             )
         )
     return page(charts)
+
+
+def title(way: str) -> str:
+    kind, _, batch = way.partition("-")
+    return f"stock {batch}/{batch}" if kind == "stock" else way
 
 
 def _by_length(bench: Mapping[str, Any], way: str, what: str) -> dict[float, float]:

@@ -46,7 +46,7 @@ SAMPLE = "sample"
 
 GATING: tuple[Recipe, ...] = (
     Recipe(name="two-30", seconds=30, voices=CZECH),
-    Recipe(name="telephone-60", seconds=60, voices=DUTCH, overlap=0.05, telephone=True),
+    Recipe(name="telephone-60", seconds=60, voices=DUTCH, overlap=0.05, telephone=True, white=30),
     Recipe(name="synthetic-60", seconds=60, voices=SYNTHETIC[:3]),
     Recipe(name="overlaps-60", seconds=60, voices=REAL, overlap=0.2, nods=0.3),
     Recipe(name="noise-120", seconds=120, voices=REAL[:3], overlap=0.08, nods=0.1, white=15),
