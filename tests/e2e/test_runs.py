@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.errors import JobNotFound, RunExists
+from schemas.formats import to_rttm
 from schemas.jobs import JobState
+from schemas.results import DiarizationResult
 from tests.support import recordings
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import until
@@ -127,19 +130,46 @@ def shown(command: str, url: str, job_id: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
 @pytest.mark.model
-def test_the_number_of_speakers_is_corrected_and_the_first_result_stays(tmp_path: Path):
-    with running_stack(tmp_path) as stack, stack.client() as client:
+def test_the_number_of_speakers_is_corrected_and_the_first_result_stays(real: Stack):
+    with real.client() as client:
         job_id = finished(client, recordings.sample_wav())
         before = client.result(job_id)
         again = client.rerun(job_id, {"num_speakers": 1})
-        states = [view.state for view in client.wait(job_id, run=again.run, timeout=120)]
-        assert states[-1] is JobState.SUCCEEDED
-        one, both = client.result(job_id, run=again.run), client.result(job_id)
-        assert both == before
-        assert (both.num_speakers, one.num_speakers) == (2, 1)
-        assert {turn.speaker for turn in one.segments} == set(one.speakers)
+        assert [*client.wait(job_id, run=again.run, timeout=120)][-1].state is JobState.SUCCEEDED
+        one, first = client.result(job_id, run=again.run), client.result(job_id)
+        assert first == before
+        assert (first.num_speakers, one.num_speakers) == (2, 1)
+        assert one.timings.segmentation == one.timings.embedding == 0  # no network was asked
         fresh = client.submit(recordings.sample_wav(), {"num_speakers": 1})
         assert [*client.wait(fresh.id, timeout=120)][-1].state is JobState.SUCCEEDED
         full = client.result(fresh.id)
-        assert (one.segments, one.exclusive_segments) == (full.segments, full.exclusive_segments)
+    assert (one.segments, one.exclusive_segments) == (full.segments, full.exclusive_segments)
+
+
+@pytest.mark.model
+def test_a_telephone_call_has_speakers_of_its_own_at_each_end(real: Stack, tmp_path: Path):
+    said = recordings.sample_waveform()[6 * recordings.SAMPLE_RATE : 16 * recordings.SAMPLE_RATE]
+    ends = np.stack([said, np.roll(said, len(said) // 2)])
+    call, out = recordings.wav(ends, recordings.SAMPLE_RATE, tmp_path / "call.wav"), tmp_path / "call.json"
+    command = [sys.executable, "-m", "turnstream", "submit", str(call), "--channels", "split", "--embeddings"]
+    done = subprocess.run(
+        [*command, "--out", str(out), "--url", real.url], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CHANNEL_1_SPEAKER_00" in done.stdout
+    result = DiarizationResult.model_validate_json(out.read_bytes())
+    assert {turn.channel for turn in result.segments} == {0, 1}
+    assert all(turn.speaker.startswith(f"CHANNEL_{turn.channel}_SPEAKER_") for turn in result.segments)
+    assert [known.speaker for known in result.speaker_stats] == result.speakers
+    assert sum(known.share for known in result.speaker_stats) == pytest.approx(1, abs=0.01)
+    longest = max(result.speaker_stats, key=lambda known: known.share)
+    assert len(longest.embedding or ()) == 256, result.speaker_stats
+    assert {line.split()[2] for line in to_rttm(result).splitlines()} == {"1", "2"}
+    assert 0 < result.overlap_share <= 1
