@@ -116,6 +116,8 @@ class OpenJob:
             return
         for track in self._tracks:
             track.prepare(model)
+        if self.mode is Mode.FAST and all(track.mode is Mode.EXACT for track in self._tracks):
+            self.mode = self.wanted = Mode.EXACT  # so short that fast gains nothing
         if self.wants is None:
             self._through_networks()
         elif self.wants != SEGMENTATION:

@@ -48,13 +48,16 @@ class Track:
         self._mode, self._embedding = mode, None
 
     @property
+    def mode(self) -> Mode:
+        """Exact also where fast was asked for and gains nothing, which is known once all is segmented."""
+        return self._mode if self._embedding is None else self._embedding.mode
+
+    @property
     def wants(self) -> Kind | None:
         """The kind of pass that comes next. None: the networks have said all."""
         if self._segmented < len(self._windows):
             return SEGMENTATION
-        if self._embedding is None:
-            return self._mode
-        return None if self._embedding.done else self._embedding.mode
+        return None if self._embedding is not None and self._embedding.done else self.mode
 
     def slots(self, kind: Kind, room: int) -> list[Slot]:
         """What wants a pass of this kind, in its order, `room` at most."""
