@@ -98,7 +98,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         job = self._jobs.get(task.id)
         if job is None:
             raise JobCancelled
-        if self._keeps and job.mode is job.wanted:  # else what is kept has been looked at
+        if self._keeps and not job.fell_back:  # else what is kept has been looked at
             if self._known is not None:
                 if (kept := self._kept(job, self._known)) is not None:
                     return kept
@@ -179,7 +179,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
 
     def _end(self, job: OpenJob, tracks: Sequence[Turns]) -> None:
         assert self._known is not None  # noqa: S101 - it clustered
-        if job.mode is Mode.FAST and any(turns.risky for turns in tracks):
+        if not job.sure and any(turns.risky for turns in tracks):
             if not job.fall_back():
                 self._listen_again(job)
             return

@@ -53,8 +53,8 @@ class OpenJob:
         self.task = task
         self.params = DiarizeParams.model_validate(task.params)
         self.wanted = Mode(self.params.mode or mode)
-        """What the caller gets, unless it looks risky."""
-        self.mode = self.wanted
+        self.fell_back = False
+        """Whether fast was tried, and looked risky."""
         self.opened = time.monotonic()
         self.urgency: Urgency = (task.job.lane is Lane.BATCH, self.opened)
         self.cancelled = threading.Event()
@@ -85,7 +85,7 @@ class OpenJob:
         found = decoding.result()
         self.spent[Stage.DECODE] += decoding.seconds
         if isinstance(found, Kept):
-            self.kept, self.mode = found, found.mode
+            self.kept, self.fell_back = found, found.fell_back
         else:
             self._waveforms = found or ()
         self.stage, self._since = Stage.CLUSTERING if self.kept else Stage.LOAD, time.monotonic()
@@ -94,7 +94,8 @@ class OpenJob:
         """The model is there: make room for what the networks will say. False: the recording is still to be looked for."""
         now = time.monotonic()
         self.spent[Stage.LOAD] += now - self._since
-        self._tracks = [Track(waveform.samples, self.mode, model) for waveform in self._waveforms]
+        mode = Mode.EXACT if self.fell_back else self.wanted
+        self._tracks = [Track(waveform.samples, mode, model) for waveform in self._waveforms]
         self.stage, self._since = Stage.SEGMENTATION if self._tracks else Stage.DECODE, now
         return bool(self._tracks)
 
@@ -116,8 +117,6 @@ class OpenJob:
             return
         for track in self._tracks:
             track.prepare(model)
-        if self.mode is Mode.FAST and all(track.mode is Mode.EXACT for track in self._tracks):
-            self.mode = self.wanted = Mode.EXACT  # so short that fast gains nothing
         if self.wants is None:
             self._through_networks()
         elif self.wants != SEGMENTATION:
@@ -144,16 +143,23 @@ class OpenJob:
 
     def _through_networks(self) -> None:
         self.stage, self.fresh = Stage.CLUSTERING, True
-        audio, near_ties = AudioFacts.of(self._waveforms[0]), sum(track.near_ties for track in self._tracks)
-        self.kept = Kept(audio, self.mode, near_ties, tuple(track.analysis for track in self._tracks))
-        if self.mode is Mode.EXACT:
+        tracks = self._tracks
+        mode = Mode.FAST if any(track.mode is Mode.FAST for track in tracks) else Mode.EXACT
+        audio, near_ties = AudioFacts.of(self._waveforms[0]), sum(track.near_ties for track in tracks)
+        self.kept = Kept(audio, mode, self.fell_back, near_ties, tuple(track.analysis for track in tracks))
+        if mode is Mode.EXACT:
             self._let_go_of_recording()
+
+    @property
+    def sure(self) -> bool:
+        """Whether the voice prints are as good as they get."""
+        return self.kept is not None and self.kept.mode is Mode.EXACT
 
     def fall_back(self) -> bool:
         """The turns look risky: from here on it is computed exactly. False: the recording is to be looked for again."""
-        self.mode, self.kept, self.clustering = Mode.EXACT, None, None
+        self.fell_back, self.kept, self.clustering = True, None, None
         for track in self._tracks:
-            track.embed_again(self.mode)
+            track.embed_again(Mode.EXACT)
         self.stage, self._since = Stage.EMBEDDING if self._tracks else Stage.DECODE, time.monotonic()
         return bool(self._tracks)
 
@@ -184,8 +190,11 @@ class OpenJob:
         """The networks' share, 0 to 1; 0 where they have not begun, or are through."""
         if not self._tracks:
             return 0.0
-        cost = _EMBEDDING_COST[self.mode]
-        return fmean((track.segmented + track.embedded * cost) / (1 + cost) for track in self._tracks)
+        costs = [_EMBEDDING_COST[track.mode] for track in self._tracks]
+        return fmean(
+            (track.segmented + track.embedded * cost) / (1 + cost)
+            for track, cost in zip(self._tracks, costs, strict=True)
+        )
 
     def result(self, tracks: Sequence[Turns], model: dict[str, str]) -> dict[str, Any]:
         """The fields of DiarizationResult but `job_id`, `run` and `timings.queue`. `model` says what computed it."""
@@ -193,7 +202,7 @@ class OpenJob:
         assert kept is not None and audio is not None  # noqa: S101 - it was computed from them
         total = round(time.monotonic() - self.opened, 3)
         warnings = [*kept.audio.warnings, *(code for turns in tracks for code in turns.warnings)]
-        warnings += [NEAR_TIE] * (kept.near_ties > 0) + [FELL_BACK] * (self.wanted is not kept.mode)
+        warnings += [NEAR_TIE] * (kept.near_ties > 0) + [FELL_BACK] * kept.fell_back
         return {
             **result.found(tracks, embeddings=self.params.embeddings),
             "performance": total,

@@ -46,6 +46,7 @@ class AudioFacts(Value):
 class Header(Value):
     audio: AudioFacts
     mode: Mode
+    fell_back: bool
     near_ties: int = Field(ge=0)
     shapes: list[tuple[int, int, int, int]]
     sizes: list[int] = Field(description="bytes of each packed analysis")
@@ -58,6 +59,8 @@ class Kept:
     audio: AudioFacts
     mode: Mode
     """In which the voice prints were computed."""
+    fell_back: bool
+    """Whether fast was tried before, and looked risky."""
     near_ties: int
     """Frames in which the segmentation was undecided, counted in each window that has them."""
     analyses: tuple[Analysis, ...]
@@ -68,6 +71,7 @@ class Kept:
         header = Header(
             audio=self.audio,
             mode=self.mode,
+            fell_back=self.fell_back,
             near_ties=self.near_ties,
             shapes=[analysis.shape for analysis in self.analyses],
             sizes=[len(part) for part in parts],
@@ -94,7 +98,7 @@ class Kept:
             )
         except (ValidationError, ValueError, struct.error) as error:
             raise Refused(f"not what it says it is: {error}") from error
-        return cls(header.audio, header.mode, header.near_ties, analyses)
+        return cls(header.audio, header.mode, header.fell_back, header.near_ties, analyses)
 
 
 def fingerprint(revision: str, device: str, mode: Mode, channels: Channels) -> str:

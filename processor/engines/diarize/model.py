@@ -36,7 +36,6 @@ class DiarizationModel:
         """All that follows the networks; outlives them."""
         self.weights = weights
         self._masks = _masks(pipeline)
-        pipeline.forget_networks()
         self._network = VoiceNetwork(pipeline.speaker_embedding, tf32=tf32)
         self.to("cpu")
 
@@ -57,6 +56,7 @@ class DiarizationModel:
         }
         if self._network.in_parts:
             self.embedders[Mode.FAST] = SharedEmbedder(self._network, chosen, size=self.segmenter.size)
+        self._pipeline.forget_networks()
 
     def windows(self, samples: Sound) -> Windows:
         return Windows(samples, self.segmenter.size, self.segmenter.step)

@@ -24,14 +24,14 @@ def analyses(draw: st.DrawFn) -> Analysis:
 
 def kept(*analyses: Analysis) -> Kept:
     facts = AudioFacts(duration=7.25, sample_rate=44_100, channels=2, warnings=["audio_damaged"])
-    return Kept(facts, Mode.FAST, 3, analyses)
+    return Kept(facts, Mode.FAST, True, 3, analyses)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(analyses(), min_size=1, max_size=3))
 def test_it_comes_back_to_the_last_bit(tracks: list[Analysis]):
     found = Kept.unpacked(kept(*tracks).packed())
-    assert (found.audio, found.mode, found.near_ties) == (kept().audio, Mode.FAST, 3)
+    assert (found.audio, found.mode, found.fell_back, found.near_ties) == (kept().audio, Mode.FAST, True, 3)
     for ours, theirs in zip(found.analyses, tracks, strict=True):
         assert (ours.activity.dtype, ours.vectors.dtype) == (np.uint8, np.float32)
         assert ours.activity.tobytes() == theirs.activity.tobytes()

@@ -219,6 +219,19 @@ def test_a_further_run_that_turns_out_risky_listens_again(
     engine.close()
 
 
+def test_a_model_that_takes_fast_for_no_gain_is_believed(
+    model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    plain = model.embedding
+    monkeypatch.setattr(model, "embedding", lambda mode, *others: plain(Mode.EXACT, *others))
+    monkeypatch.setattr(QuickClustering, "risky", True)
+    engine = made(shelf, lambda: model)
+    result = computed(engine, shelf.put(task(mode="fast"), conversation()))
+    assert (result.model.mode, result.speakers, result.warnings) == ("exact", ["S3", "S5"], [])
+    assert {name for name, _ in model.passes} == {"segmentation", "embedding"}
+    engine.close()
+
+
 def test_fast_and_exact_jobs_share_no_pass_of_embedding(model: QuickModel, shelf: Shelf):
     engine = made(shelf, lambda: model)
     jobs = [shelf.put(task(mode=mode), spoken(value, windows=3)) for value, mode in ((2, "fast"), (4, "exact"))]
