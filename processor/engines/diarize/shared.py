@@ -2,7 +2,7 @@
 
 All but the pooling at the end of the network looks at a second of sound or so around each frame. Frames are therefore computed
 once, in blocks, and pooled for each window that sees them. What is lost is that a window's filter banks are centred by
-the window's own mean; docs/decisions/0011-fast-mode.md has what that changes.
+the window's own mean; docs/decisions/0012-fast-mode.md has what that changes.
 """
 
 from collections import deque
@@ -109,7 +109,8 @@ class SharedEmbedding:
     def take(self, index: int, value: Array) -> None:
         own, activity, vectors = self._own(index), self._analysis.activity, self._analysis.vectors
         speaking = activity[own].max(axis=1) > 0
-        vectors[own] = np.where(speaking[..., None], value.reshape(len(own), activity.shape[2], -1), vectors[own])
+        found = value.reshape(*speaking.shape, vectors.shape[2])
+        vectors[own] = np.where(speaking[..., None], found, vectors[own])
         self._waiting.popleft()
         for older in [block for block in self._tails if block < index or not self._waiting]:
             del self._tails[older]

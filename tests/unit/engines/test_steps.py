@@ -259,4 +259,15 @@ def test_a_merge_at_the_threshold_is_a_near_tie(agglomerative: Stock, heights: l
     ("priors", "verdict"), [([0.5, 0.5, 1e-30], False), ([0.7, 0.3, 1e-6], True), ([1.0, 1e-8], True), ([1.0], False)]
 )
 def test_a_prior_at_its_cut_is_a_near_tie(vbx_of: Callable[[int], Stock], priors: list[float], verdict: bool):
-    assert risky(seen(heights=np.array([0.6]), priors=np.array(priors)), vbx_of(256).clustering) is verdict
+    assert risky(seen(heights=np.full(99, 0.6), priors=np.array(priors)), vbx_of(256).clustering) is verdict
+
+
+@pytest.mark.parametrize(
+    ("priors", "prints", "verdict"),
+    [([0.8, 0.2], 49, True), ([0.8, 0.2], 51, False), ([1.0], 5, False), ([0.992, 0.008], 1000, False)],
+)
+def test_a_speaker_of_few_voice_prints_may_be_a_splinter(
+    vbx_of: Callable[[int], Stock], priors: list[float], prints: int, verdict: bool
+):
+    found = seen(heights=np.full(prints - 1, 0.6), priors=np.array(priors))
+    assert risky(found, vbx_of(256).clustering) is verdict
