@@ -172,8 +172,10 @@ class QuickModel:
     def blank(self, windows: int) -> Analysis:
         return Analysis.blank(windows, FRAMES, SPEAKERS, DIMENSION)
 
-    def embedding(self, mode: Mode, windows: Windows, analysis: Analysis) -> WindowEmbedding:
-        return _QUICK[mode](windows, analysis, np.transpose)
+    def embedding(
+        self, mode: Mode, windows: Windows, analysis: Analysis, only: np.ndarray | None = None
+    ) -> WindowEmbedding:
+        return _QUICK[mode](windows, analysis, np.transpose, only)
 
 
 class _QuickFast(WindowEmbedding):
@@ -184,9 +186,11 @@ _QUICK = {Mode.EXACT: WindowEmbedding, Mode.FAST: _QuickFast}
 
 
 class QuickClustering:
-    """In the place of the pipeline without its networks. Takes what was embedded fast for `risky`, if it is to."""
+    """In the place of the pipeline without its networks. Takes what was embedded fast for `risky`, if it is to, and the
+    windows named `doubtful` for such."""
 
     risky = False
+    doubtful: Sequence[int] = ()
 
     def turns(self, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], None]) -> Turns:
         """One turn for each window that was embedded, of a speaker named by what the embedding said."""
@@ -201,6 +205,7 @@ class QuickClustering:
             speakers,
             embeddings=np.full((len(speakers), DIMENSION), 0.5, np.float32),
             risky=self.risky,
+            doubtful=np.array(self.doubtful, dtype=np.int64),
         )
 
 

@@ -37,6 +37,8 @@ class Turns:
     warnings: list[str] = field(default_factory=list)
     risky: bool = False
     """The number of speakers was a near-tie."""
+    doubtful: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """The windows whose speakers are the hardest to tell apart, the hardest first."""
 
 
 class Clustering(Protocol):

@@ -62,9 +62,12 @@ class WindowEmbedding:
 
     mode = Mode.EXACT
 
-    def __init__(self, windows: Windows, analysis: Analysis, masks: Masks) -> None:
+    def __init__(
+        self, windows: Windows, analysis: Analysis, masks: Masks, only: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """`only`: some of those windows, and no others."""
         self._windows, self._analysis, self._masks = windows, analysis, masks
-        spoken = np.flatnonzero(analysis.activity.any(axis=(1, 2)))
+        spoken = np.flatnonzero(analysis.activity.any(axis=(1, 2))) if only is None else np.sort(only)
         self._waiting = deque(int(index) for index in spoken)
         self._count = len(spoken)
 

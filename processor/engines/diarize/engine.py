@@ -19,7 +19,7 @@ from processor.engines.diarize.track import SEGMENTATION, Kind, Slot
 from processor.engines.listening import ListeningEngine
 from processor.model_manager import out_of_memory
 from schemas.errors import JobCancelled, TurnstreamError
-from schemas.jobs import LIVE_RUN, Channels, Mode
+from schemas.jobs import LIVE_RUN, Channels, DiarizeParams, Mode
 from turnstream.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -157,11 +157,12 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         job.clustering = self._clusterers.submit(job.urgency, work)
 
     def _cluster(self, job: OpenJob, kept: Kept, known: _Known) -> list[Turns]:
-        if self._keeps and job.fresh and not job.cancelled.is_set():
+        if self._keeps and job.fresh and job.final and not job.cancelled.is_set():
             self._keep(job, kept, known)
+        params = job.params if job.final else DiarizeParams()
         started = time.monotonic()
         try:
-            return [cluster(known.clustering, analysis, job.params, job.cancelled.is_set) for analysis in kept.analyses]
+            return [cluster(known.clustering, analysis, params, job.cancelled.is_set) for analysis in kept.analyses]
         finally:
             job.spent[Stage.CLUSTERING] += time.monotonic() - started
 
@@ -179,9 +180,12 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
 
     def _end(self, job: OpenJob, tracks: Sequence[Turns]) -> None:
         assert self._known is not None  # noqa: S101 - it clustered
-        if not job.sure and any(turns.risky for turns in tracks):
+        if not job.exact and any(turns.risky for turns in tracks):
             if not job.fall_back():
                 self._listen_again(job)
+            return
+        if not job.final:
+            job.refine([turns.doubtful for turns in tracks])
             return
         self._outcomes.append(Finished(job.task.id, job.result(tracks, self._known.described)))
         self.cancel(job.task.id)

@@ -8,6 +8,9 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from processor.audio import Waveform
 from processor.engines.base import JobTask, Urgency
 from processor.engines.decoding import Decoding
@@ -55,6 +58,8 @@ class OpenJob:
         self.wanted = Mode(self.params.mode or mode)
         self.fell_back = False
         """Whether fast was tried, and looked risky."""
+        self.refined = False
+        """Whether the windows that a fast embedding left in doubt have been embedded exactly."""
         self.opened = time.monotonic()
         self.urgency: Urgency = (task.job.lane is Lane.BATCH, self.opened)
         self.cancelled = threading.Event()
@@ -85,7 +90,7 @@ class OpenJob:
         found = decoding.result()
         self.spent[Stage.DECODE] += decoding.seconds
         if isinstance(found, Kept):
-            self.kept, self.fell_back = found, found.fell_back
+            self.kept, self.fell_back, self.refined = found, found.fell_back, True
         else:
             self._waveforms = found or ()
         self.stage, self._since = Stage.CLUSTERING if self.kept else Stage.LOAD, time.monotonic()
@@ -144,22 +149,36 @@ class OpenJob:
     def _through_networks(self) -> None:
         self.stage, self.fresh = Stage.CLUSTERING, True
         tracks = self._tracks
-        mode = Mode.FAST if any(track.mode is Mode.FAST for track in tracks) else Mode.EXACT
+        fast = any(track.mode is Mode.FAST for track in tracks) or (self.refined and not self.fell_back)
+        mode = Mode.FAST if fast else Mode.EXACT
         audio, near_ties = AudioFacts.of(self._waveforms[0]), sum(track.near_ties for track in tracks)
         self.kept = Kept(audio, mode, self.fell_back, near_ties, tuple(track.analysis for track in tracks))
         if mode is Mode.EXACT:
             self._let_go_of_recording()
 
     @property
-    def sure(self) -> bool:
-        """Whether the voice prints are as good as they get."""
+    def exact(self) -> bool:
+        """Whether all voice prints are."""
         return self.kept is not None and self.kept.mode is Mode.EXACT
+
+    @property
+    def final(self) -> bool:
+        """Whether the voice prints are as good as their mode makes them."""
+        return self.exact or self.refined
+
+    def refine(self, doubtful: Sequence[npt.NDArray[np.int64]]) -> None:
+        """Embed these windows of each track exactly. Which they are depends on nothing that was asked for: a further run,
+        which starts from what is kept, finds what a full one would."""
+        self.refined, self.kept, self.clustering = True, None, None
+        for track, windows in zip(self._tracks, doubtful, strict=True):
+            track.embed_again(windows)
+        self.stage = Stage.EMBEDDING
 
     def fall_back(self) -> bool:
         """The turns look risky: from here on it is computed exactly. False: the recording is to be looked for again."""
         self.fell_back, self.kept, self.clustering = True, None, None
         for track in self._tracks:
-            track.embed_again(Mode.EXACT)
+            track.embed_again()
         self.stage, self._since = Stage.EMBEDDING if self._tracks else Stage.DECODE, time.monotonic()
         return bool(self._tracks)
 
@@ -182,6 +201,8 @@ class OpenJob:
             Stage.LOAD: _DECODED,
             Stage.CLUSTERING: _BEFORE_CLUSTERING,
         }
+        if self.refined and not self.fell_back:
+            done, share[Stage.EMBEDDING] = 0.0, _BEFORE_CLUSTERING
         fraction = share.get(self.stage, _DECODED + done * (_BEFORE_CLUSTERING - _DECODED))
         eta = round((time.monotonic() - self._since) * (1 - done) / done, 1) if done else None
         return Progress(stage=self.stage, fraction=round(fraction, 4), eta=eta)

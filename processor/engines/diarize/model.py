@@ -4,6 +4,8 @@ import logging
 import math
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from processor.engines.diarize import device
@@ -65,11 +67,15 @@ class DiarizationModel:
         """Of so many windows, before any pass."""
         return Analysis.blank(windows, self.segmenter.frames, self.segmenter.speakers, self._network.dimension)
 
-    def embedding(self, mode: Mode, windows: Windows, analysis: Analysis) -> Embedding:
+    def embedding(
+        self, mode: Mode, windows: Windows, analysis: Analysis, only: npt.NDArray[np.int64] | None = None
+    ) -> Embedding:
         """The embedding stage of a waveform whose activity is known; it fills in the vectors, and holds no networks.
 
-        Its mode is exact also where fast was asked for, but is none here or gains nothing.
+        Its mode is exact also where fast was asked for, but is none here or gains nothing. `only`: exact, of these windows.
         """
+        if only is not None:
+            return WindowEmbedding(windows, analysis, self._masks, only)
         if mode is Mode.FAST and mode in self.embedders:
             shared = SharedEmbedding(windows, analysis, self._masks)
             if shared.pays:

@@ -1,5 +1,6 @@
 """What upstream's pipeline does after its networks, step by step, on arrays that are linear in the recording."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from processor.engines.diarize.speakers import Clusters, clustered
 from schemas.errors import InvalidRequest
 from schemas.jobs import DiarizeParams
 
+DOUBTFUL = 0.05
+"""Of the windows of a recording that was embedded fast: so many are then embedded exactly."""
 _SLOPE, _EVEN = 20.0, 0.1
 """Of the logistic that says how sure a voice print is of its speaker: it is even where the next one is so much farther."""
 
@@ -69,18 +72,32 @@ class Steps:
             speakers=list(names.values()),
             embeddings=_embeddings(clusters, list(names), analysis.vectors.shape[2]),
             risky=risky(clusters, self.clusterer),
+            doubtful=doubtful(clusters),
         )
 
 
 def clarity(clusters: Clusters) -> npt.NDArray[np.float64]:
     """How clearly each speaker of a window is of its cluster and not of the next, 0 to 1: (windows, speakers)."""
+    return 1 / (1 + np.exp(-_SLOPE * (margin(clusters) - _EVEN)))
+
+
+def doubtful(clusters: Clusters) -> npt.NDArray[np.int64]:
+    """A share of DOUBTFUL of all windows: those in which a speaker is the least clearly of its cluster, the worst first."""
+    smallest = np.where(clusters.assigned >= 0, margin(clusters), np.inf).min(axis=1, initial=np.inf)
+    worst = np.argsort(smallest, kind="stable")[: math.ceil(DOUBTFUL * len(smallest))]
+    return worst[np.isfinite(smallest[worst])]
+
+
+def margin(clusters: Clusters) -> npt.NDArray[np.float64]:
+    """By how much each speaker of a window is nearer to its cluster than to the next one: (windows, speakers). Infinite where
+    there is no other."""
     similarity, assigned = np.nan_to_num(clusters.similarity, nan=-1.0), clusters.assigned
     if similarity.shape[2] < 2:
-        return np.ones(assigned.shape)
+        return np.full(assigned.shape, np.inf)
     chosen = np.maximum(assigned, 0)[..., None]
     own = np.take_along_axis(similarity, chosen, axis=2)[..., 0]
     np.put_along_axis(similarity, chosen, -np.inf, axis=2)
-    return 1 / (1 + np.exp(-_SLOPE * (own - similarity.max(axis=2) - _EVEN)))
+    return own - similarity.max(axis=2)
 
 
 def _usable(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

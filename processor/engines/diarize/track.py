@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.pieces import Embedding, Piece
 from processor.spool import Sound
@@ -32,6 +35,7 @@ class Track:
         self._windows = model.windows(samples)
         self._mode = mode
         self._embedding: Embedding | None = None
+        self._only: npt.NDArray[np.int64] | None = None
         self._segmented = 0
         self.analysis = model.blank(len(self._windows))
         self.near_ties = 0
@@ -40,12 +44,13 @@ class Track:
     def prepare(self, model: DiarizationModel) -> None:
         """To be called before passes are filled: what is segmented can be embedded."""
         if self._embedding is None and self._segmented == len(self._windows):
-            self._embedding = model.embedding(self._mode, self._windows, self.analysis)
+            self._embedding = model.embedding(self._mode, self._windows, self.analysis, self._only)
 
-    def embed_again(self, mode: Mode) -> None:
-        """As if the segmentation had just ended."""
-        self.analysis.vectors[:] = 1
-        self._mode, self._embedding = mode, None
+    def embed_again(self, only: npt.NDArray[np.int64] | None = None) -> None:
+        """Exactly: all windows, as if the segmentation had just ended, or `only` some, while the others stay as they are."""
+        if only is None:
+            self.analysis.vectors[:] = 1
+        self._mode, self._only, self._embedding = Mode.EXACT, only, None
 
     @property
     def mode(self) -> Mode:

@@ -187,6 +187,36 @@ def test_the_setting_says_the_mode_of_jobs_that_do_not(model: QuickModel, shelf:
     engine.close()
 
 
+def test_windows_that_fast_leaves_in_doubt_are_embedded_exactly(
+    model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(QuickClustering, "doubtful", (1,))
+    engine = made(shelf, lambda: model)
+    job = shelf.put(task(mode="fast", num_speakers=2), conversation())
+    result = computed(engine, job)
+    assert (result.model.mode, result.warnings) == ("fast", [])
+    assert [segment.speaker for segment in result.segments if segment.start in {0, 1, 2}] == ["S30", "S3", "S30"]
+    assert [samples for name, samples in model.passes if name == "embedding"] == [[3.0]]
+    passes = len(model.passes)
+
+    assert said(computed(engine, again(job))) == said(result)
+    assert len(model.passes) == passes  # what is kept is what came of it
+    engine.close()
+
+
+def test_progress_does_not_go_back_while_doubts_are_settled(
+    model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(QuickClustering, "doubtful", (0, 1))
+    monkeypatch.setattr("processor.engines.listening.TELL", 0)
+    engine = made(shelf, lambda: model)
+    engine.open(shelf.put(task(mode="fast"), conversation()))
+    told = [outcome.progress.fraction for outcome in run(engine, all_ended(engine)) if isinstance(outcome, Progressed)]
+    assert told
+    assert told == sorted(told)
+    engine.close()
+
+
 def test_a_risky_recording_falls_back_and_keeps_its_segmentation(
     model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):

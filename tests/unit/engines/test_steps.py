@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processor.engines.diarize import reconstruction, speakers
+from processor.engines.diarize import reconstruction, speakers, steps
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn, Turns, cluster
 from processor.engines.diarize.linkage import centroid_linkage
@@ -271,3 +271,22 @@ def test_a_speaker_of_few_voice_prints_may_be_a_splinter(
 ):
     found = seen(heights=np.full(prints - 1, 0.6), priors=np.array(priors))
     assert risky(found, vbx_of(256).clustering) is verdict
+
+
+def clusters_of(similarity: list[list[list[float]]], assigned: list[list[int]]) -> Clusters:
+    return Clusters(np.array(assigned), np.array(similarity), None)
+
+
+def test_the_windows_whose_speakers_are_hardest_to_tell_are_doubtful(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(steps, "DOUBTFUL", 0.5)
+    found = steps.doubtful(
+        clusters_of(
+            [[[0.9, 0.1], [0.5, 0.5]], [[0.6, 0.5], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]], [[0.4, 0.5], [0.0, 1.0]]],
+            [[0, -2], [0, 1], [-2, -2], [0, 1]],
+        )
+    )
+    assert found.tolist() == [3, 1]  # the one that is nearer to another speaker first; silence is never in doubt
+
+
+def test_one_speaker_alone_leaves_nothing_in_doubt():
+    assert steps.doubtful(clusters_of([[[0.9], [0.5]]], [[0, -2]])).tolist() == []
