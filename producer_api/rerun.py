@@ -68,52 +68,62 @@ class Reruns:
         require_size(job.model_copy(update={"params": params}), name or LIVE_RUN)
         run, request = await self._threads.run(self._named, job.id, name, params)
         wanted = job.model_copy(update=dict(request))
-        if not await self._threads.run(self._safe, job.id, run):
-            await self._publish(wanted, run, traceparent)
-            log.info("job %s, run %s accepted", job.id, run)
+        await self._publish(wanted, run, traceparent)
+        log.info("job %s, run %s accepted", job.id, run)
         return wanted, run
 
     def _named(self, job_id: str, name: str | None, params: Params) -> tuple[str, RunRequest]:
-        """The run's name, taken for it, and what it stands for. Raises RunExists, TooManyRuns. Blocks."""
+        """The run's name, taken for it for good, and what it stands for. A name that was taken by a call which then failed is
+        taken up where it stands for the same. Raises RunExists, TooManyRuns. Blocks.
+        """
         request = RunRequest(params=params, created_at=datetime.now(UTC))
         if name is None:
             taken = set(self._records.run_names(job_id))
             for run in (f"run-{number}" for number in range(2, MAX_NUMBERED + 2)):
-                if run not in taken and self._records.request_run(job_id, run, request) == request:
-                    return run, request
+                if run not in taken and (stands := self._records.request_run(job_id, run, request)).params == params:
+                    return run, stands
             raise TooManyRuns(f"Job {job_id} has {MAX_NUMBERED} numbered runs: give this one a name")
         if self._records.has_run(job_id, name) and self._records.run_request(job_id, name) is None:
             raise RunExists(f"Job {job_id} has a run {name}: give this one another name")
         request = self._records.request_run(job_id, name, request)
         if request.params != params:
-            raise RunExists(f"Job {job_id} has a run {name} with other parameters: give this one another name")
+            raise RunExists(
+                f"Job {job_id} was asked for a run {name} with other parameters: give this one another name"
+            )
         return name, request
 
-    def _safe(self, job_id: str, run: str) -> bool:
-        """Whether it was accepted already. Blocks."""
-        mark = self._records.mark(job_id, run)
-        return self._records.ended(job_id, run) if mark is None else mark.state is MarkState.QUEUED
-
     async def _publish(self, job: Job, run: str, traceparent: str) -> None:
+        mark = Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC))
         try:
             async with asyncio.timeout(self._limit):
-                await self._threads.run(self._mark, job.id, run)
-                await self._publisher.accept(job, run, traceparent)
+                if await self._threads.run(self._begin, job.id, run, mark):
+                    await self._publisher.accept(job, run, traceparent)
         except BaseException as error:
-            await self._pledges.keep(self._undo(job.id, run))
+            await self._pledges.keep(self._undo(job.id, run, mark))
             if isinstance(error, TimeoutError):
                 raise StoreUnavailable(f"The run could not be stored within {self._limit:g} s") from error
             raise
 
-    def _mark(self, job_id: str, run: str) -> None:
-        """Raises JobNotFound where the job was erased meanwhile: the erasure did not see the mark. Blocks."""
-        self._records.put_mark(job_id, run, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+    def _begin(self, job_id: str, run: str, mark: Mark) -> bool:
+        """Put the mark; False where the run was accepted already. Raises JobNotFound where the job was erased meanwhile: the
+        erasure did not see the mark. Blocks.
+        """
+        before = self._records.mark(job_id, run)
+        if self._records.ended(job_id, run) if before is None else before.state is MarkState.QUEUED:
+            return False
+        self._records.put_mark(job_id, run, mark)
         self._records.job(job_id)
+        return True
 
-    async def _undo(self, job_id: str, run: str) -> None:
-        """Remove what was stored, unless a twin of this call has brought the run further."""
+    async def _undo(self, job_id: str, run: str, mark: Mark) -> None:
+        """Take the mark back, unless a twin of this call has put its own. Should the event have reached the broker all the
+        same, the run turns up with what it was asked for: the name means nothing else.
+        """
         try:
-            if not await self._threads.run(self._safe, job_id, run):
-                await self._threads.run(self._records.erase_run, job_id, run)
+            await self._threads.run(self._take_back, job_id, run, mark)
         except TurnstreamError as error:
-            log.warning("job %s, run %s was refused and could not be erased; the sweep will: %s", job_id, run, error)
+            log.warning("job %s, run %s was refused and its mark stays until the sweep: %s", job_id, run, error.detail)
+
+    def _take_back(self, job_id: str, run: str, mark: Mark) -> None:
+        if self._records.mark(job_id, run) == mark:
+            self._records.give_up_run(job_id, run)

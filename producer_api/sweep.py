@@ -145,7 +145,7 @@ class Sweeper:
             case Action.ERASE if run == LIVE_RUN:
                 await self._threads.run(self._records.erase_unindexed, job_id)
             case Action.ERASE:
-                await self._threads.run(self._records.erase_run, job_id, run)
+                await self._threads.run(self._records.give_up_run, job_id, run)
             case _:
                 await self._threads.run(self._records.remove_mark, job_id, run)
 

@@ -71,12 +71,13 @@ def address(job_id: str, run: str = LIVE_RUN) -> str:
 
 def json_result(job_id: str, ending: Ending) -> Response:
     """The stored result as it is. Raises the error with which the run ended instead."""
-    raise_failure(job_id, ending)
+    raise_failure(ending, address(job_id))
     return Response(ending.body, media_type=JSON.media_type)
 
 
-def raise_failure(job_id: str, ending: Ending) -> None:
+def raise_failure(ending: Ending, job: str) -> None:
+    """Raises the error with which a run ended, if it did; `job` is where to ask for the run."""
     if ending.error is not None:
         error = from_info(ending.error)
-        error.extra["job"] = address(job_id)
+        error.extra["job"] = job
         raise error

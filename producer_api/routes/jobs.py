@@ -83,7 +83,7 @@ async def get_result(
     ending = await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
         raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id, run))
-    raise_failure(job.id, ending)
+    raise_failure(ending, address(job.id, run))
     content = await service.threads.run(service.written, job, ending.body, chosen)
     return Response(content, media_type=chosen.media_type, headers={"Vary": "Accept"})
 

@@ -444,12 +444,19 @@ def test_a_run_is_known_by_its_mark_or_its_end(records: Records, store: MemorySt
     records.put_mark(job.id, "pending", Mark(state=MarkState.QUEUED, at=NOON))
     records.put_result(job.id, "of-a-replay", RESULT)
     assert records.run_names(job.id) == [LIVE_RUN, "ended", "of-a-replay", "pending"]
+
+
+def test_a_run_that_is_given_up_leaves_what_its_name_means(records: Records, store: MemoryStore) -> None:
+    job = create(records, make_job())
+    for run in ("run-2", "run-20"):
+        records.request_run(job.id, run, RunRequest(params={}, created_at=NOON))
+        records.put_mark(job.id, run, Mark(state=MarkState.ACCEPTING, at=NOON))
     before = keys(store)
-    records.request_run(job.id, "pending-2", request)
-    records.put_attempts(job.id, "pending-2", 1)
-    records.put_mark(job.id, "pending-2", Mark(state=MarkState.ACCEPTING, at=NOON))
-    records.erase_run(job.id, "pending-2")
-    assert keys(store) == before
+    records.give_up_run(job.id, "run-2")
+    assert set(before) - set(keys(store)) == {f"pending/{job.id}/run-2"}
+    store.delete(f"jobs/{job.id}/job.json")  # as an erasure does first
+    records.give_up_run(job.id, "run-20")
+    assert not any(job.id in key for key in keys(store) if not key.startswith("index/"))
 
 
 # What networks said
@@ -524,7 +531,7 @@ def test_every_call_passes_on_that_the_store_is_away(records: Records, store: Me
         lambda: records.run_names(job.id),
         lambda: records.has_run(job.id, "run-2"),
         lambda: records.job_of_run(job.id, "run-2"),
-        lambda: records.erase_run(job.id, "run-2"),
+        lambda: records.give_up_run(job.id, "run-2"),
         lambda: records.analysis(job.id, "3f2a9c"),
         lambda: records.keep_analysis(job.id, "3f2a9c", b""),
     ]

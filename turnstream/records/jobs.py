@@ -119,6 +119,15 @@ class Records(Runs, Agreements):
         if not exists(self.store, _job_key(job_id)):
             self.store.delete(key)
 
+    def give_up_run(self, job_id: str, run: str) -> None:
+        """Take back the mark of a further run that was not accepted. Its request stays: its event may be with the broker all the
+        same, and whoever took the name for something else would get what that event asks for. Of an erased job nothing stays.
+        """
+        if exists(self.store, _job_key(job_id)):
+            self.remove_mark(job_id, run)
+        else:
+            self.erase_unindexed(job_id)
+
     def erase(self, job: Job) -> None:
         """Remove everything about a job.
 

@@ -86,7 +86,9 @@ class Runs(Objects):
     # What was asked
 
     def request_run(self, job_id: str, run: str, request: RunRequest) -> RunRequest:
-        """Take a name for a run: returns what it stands for, which is another request where somebody was quicker."""
+        """Take a name for a run, for as long as the job is there: returns what it stands for, which is another request where
+        somebody was quicker.
+        """
         try:
             self._put(_run_key(job_id, run, "request"), request, if_absent=True)
         except ObjectExists:
@@ -110,11 +112,6 @@ class Runs(Objects):
         found = {info.key.removeprefix(prefix).partition("/")[0] for info in self.store.list(prefix)}
         found |= {info.key.removeprefix(pending) for info in self.store.list(pending)}
         return [LIVE_RUN, *sorted(run for run in found - {LIVE_RUN} if self.has_run(job_id, run))]
-
-    def erase_run(self, job_id: str, run: str) -> None:
-        """Remove a run that never came to its start."""
-        self.store.delete_prefix(f"{runs_prefix(job_id)}{run}/")
-        self.remove_mark(job_id, run)
 
     # The marks of those that are pending
 

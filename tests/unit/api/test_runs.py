@@ -7,11 +7,12 @@ import pytest
 
 from producer_api import rerun
 from producer_api.sweep import Action
+from schemas.errors import BrokerUnavailable, ErrorInfo
 from schemas.events import JOB_REQUESTED, Event
 from schemas.jobs import JobRequested
 from schemas.topics import Topic
 from tests.support.api import OTHER_KEY, complete, is_problem, result
-from turnstream.records import Mark, MarkState
+from turnstream.records import Mark, MarkState, RunRequest
 
 GROUP = "turnstream"
 
@@ -73,6 +74,14 @@ async def test_each_run_has_its_own_state_and_result(api, blip):
     assert (await job(api, job_id, "run-2"))["state"] == "succeeded"
     assert (await api.client.get(url, params={"run": "run-2"})).json()["run"] == "run-2"
     assert (await api.client.get(url)).content == before
+
+
+async def test_a_run_that_failed_names_itself(api, blip):
+    job_id = await ended_job(api, blip)
+    await again(api, job_id)
+    api.records.put_error(job_id, "run-2", ErrorInfo(code="engine_failed", detail="It did not work"))
+    answer = await api.client.get(f"/api/v1/jobs/{job_id}/result", params={"run": "run-2"})
+    assert is_problem(answer, 500, "engine_failed")["job"] == f"/api/v1/jobs/{job_id}?run=run-2"
 
 
 async def test_runs_are_numbered_or_named_and_listed_in_their_order(api, blip):
@@ -148,14 +157,71 @@ async def test_the_job_of_another_key_and_no_job_at_all(api, blip):
     )
 
 
-async def test_without_a_broker_nothing_of_the_run_stays(api, blip):
+async def test_without_a_broker_nothing_stays_but_what_the_name_means(api, blip):
     job_id = await ended_job(api, blip)
     before = api.kept()
     api.bus.break_down()
     is_problem(await ask(api, job_id, run="later"), 503, "broker_unavailable")
-    assert api.kept() == before
+    is_problem(await ask(api, job_id, num_speakers="3"), 503, "broker_unavailable")
+    names = "later", "run-2"
+    assert set(api.kept()) == {*before, *(f"jobs/{job_id}/runs/{name}/request.json" for name in names)}
+    for name in names:
+        is_problem(await api.client.get(f"/api/v1/jobs/{job_id}", params={"run": name}), 404, "job_not_found")
     api.bus.mend()
     assert (await again(api, job_id, run="later"))["state"] == "queued"
+    assert [(await again(api, job_id, num_speakers=number))["run"] for number in ("4", "3")] == ["run-3", "run-2"]
+
+
+async def test_a_name_means_one_thing_also_where_the_broker_was_quicker_than_its_answer(api, blip, monkeypatch):
+    """Whoever corrects a call that was answered with 503 must not get what the first one asked for."""
+    job_id = await ended_job(api, blip)
+    publish = api.bus.publish
+
+    async def unanswered(*args, **kwargs):
+        await publish(*args, **kwargs)
+        raise BrokerUnavailable("no answer")
+
+    with monkeypatch.context() as away:
+        away.setattr(api.bus, "publish", unanswered)
+        is_problem(await ask(api, job_id, num_speakers="3"), 503, "broker_unavailable")
+        is_problem(await ask(api, job_id, run="three", num_speakers="3"), 503, "broker_unavailable")
+    is_problem(await ask(api, job_id, run="three", num_speakers="4"), 409, "run_exists")
+    assert (await again(api, job_id, num_speakers="4"))["run"] == "run-3"
+    asked = [(each.run, each.params.get("num_speakers")) for each in requests(api)[1:]]
+    assert asked == [("run-2", 3), ("three", 3), ("run-3", 4)]
+    for name in ("run-2", "three"):
+        api.records.put_result(job_id, name, result(job_id, name))
+        assert (await job(api, job_id, name))["params"]["num_speakers"] == 3
+
+
+@pytest.mark.parametrize("failing", ["first", "second"])
+async def test_of_two_same_calls_at_once_one_fails(api, blip, monkeypatch, failing):
+    """Whichever it is takes nothing away from the other."""
+    job_id = await ended_job(api, blip)
+    begun, answered = asyncio.Event(), asyncio.Event()
+    publisher = api.service.reruns._publisher
+    accept = publisher.accept
+    calls = iter(("first", "second"))
+
+    async def in_their_order(*args):
+        """The first call ends when the second has ended."""
+        call = next(calls)
+        if call == "first":
+            begun.set()
+            await answered.wait()
+        if call == failing:
+            raise BrokerUnavailable("away")
+        await accept(*args)
+
+    monkeypatch.setattr(publisher, "accept", in_their_order)
+    first = asyncio.create_task(ask(api, job_id, run="same", num_speakers="3"))
+    await begun.wait()
+    second = await ask(api, job_id, run="same", num_speakers="3")
+    answered.set()
+    statuses = {"first": (await first).status_code, "second": second.status_code}
+    assert statuses == {"first": 202, "second": 202} | {failing: 503}
+    assert api.records.mark(job_id, "same").state is MarkState.QUEUED
+    assert (await job(api, job_id, "same"))["params"]["num_speakers"] == 3
 
 
 async def test_a_call_that_was_broken_off_is_completed_by_the_next(api, blip):
@@ -181,6 +247,16 @@ async def test_a_job_that_is_erased_while_a_run_is_taken_in(api, blip, monkeypat
     assert api.kept() == []
 
 
+async def test_the_sweep_leaves_nothing_of_a_run_whose_job_is_erased(api, blip):
+    job_id = await ended_job(api, blip)
+    api.records.erase(api.records.job(job_id))
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    api.records.request_run(job_id, "run-2", RunRequest(params={}, created_at=long_ago))
+    api.records.put_mark(job_id, "run-2", Mark(state=MarkState.ACCEPTING, at=long_ago))
+    assert (await api.service.sweeper.sweep()) == {Action.ERASE: 1}
+    assert api.kept() == []
+
+
 async def test_the_sweep_publishes_a_lost_run_with_its_own_parameters(api, blip):
     job_id = await ended_job(api, blip)
     await again(api, job_id, num_speakers="3")
@@ -190,14 +266,16 @@ async def test_the_sweep_publishes_a_lost_run_with_its_own_parameters(api, blip)
     assert requests(api)[2] == requests(api)[1]
 
 
-async def test_the_sweep_erases_a_run_that_was_never_accepted(api, blip):
+async def test_the_sweep_takes_back_the_mark_of_a_run_that_was_never_accepted(api, blip):
     job_id = await ended_job(api, blip)
     before = api.kept()
     await again(api, job_id, num_speakers="3")
     long_ago = datetime.now(UTC) - timedelta(days=1)
     api.records.put_mark(job_id, "run-2", Mark(state=MarkState.ACCEPTING, at=long_ago))
     assert (await api.service.sweeper.sweep()) == {Action.ERASE: 1}
-    assert api.kept() == before
+    assert set(api.kept()) == {*before, f"jobs/{job_id}/runs/run-2/request.json"}
+    assert [view["run"] for view in (await api.client.get(f"/api/v1/jobs/{job_id}/runs")).json()["runs"]] == ["live"]
+    assert (await again(api, job_id, num_speakers="3"))["run"] == "run-2"
 
 
 async def test_a_run_is_cancelled_by_itself_and_erased_with_its_job(api, blip):
