@@ -66,6 +66,8 @@ class Contest:
             "seconds": round(seconds, 3),
             "speakers": len({turn.speaker for turn in reference}),
             "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code": report.code(),
+            "load_average": report.load_average(),
             "ways": rows,
         }, runs
 

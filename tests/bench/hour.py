@@ -1,8 +1,9 @@
-"""One hour through stock pyannote or the engine, in processor time: `python -m tests.bench.hour stock-1|exact|fast [--file NAME]`.
+"""One hour in processor time: `python -m tests.bench.hour stock-1|exact|fast [--file NAME] [--out FILE]`.
 
 Stock takes most of an hour for an hour of speech on two cores. This bench counts the seconds that the cores worked for it,
 not those that passed, so that it can run beside other work, and on different days: `tests.bench.engine` has the paired runs
-of shorter files. What it found is kept in docs/benchmarks/hour.json, and compared as soon as stock is among it.
+of shorter files. What it found is kept in docs/benchmarks/hour.json beside what the other ways took with the same versions on
+the same machine, and compared as soon as stock is among them.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def measured(name: str, audio: Path) -> dict[str, Any]:
     passed, worked = time.perf_counter(), time.process_time()
     turns, told = chosen.diarize(samples)
     return {
+        "load_average": report.load_average(),
         "processor_seconds": round(time.process_time() - worked, 1),
         "seconds": round(time.perf_counter() - passed, 1),
         "audio_seconds": len(samples) / 16_000,
@@ -49,9 +51,11 @@ def main() -> None:
     arguments = parser.parse_args()
     [recording] = made([arguments.file], Console(stderr=True))
     found = measured(arguments.way, recording.audio)
+    document = {**report.head(report.command("tests.bench.hour")), "file": recording.name}
     before = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    runs = before.get("runs", {}) | {arguments.way: found}
-    arguments.out.write_text(json.dumps({**report.head(report.command("tests.bench.hour")), "runs": runs}, indent=1))
+    same = all(before.get(key, document[key]) == document[key] for key in ("machine", "versions", "file"))
+    runs = (before.get("runs", {}) if same else {}) | {arguments.way: found}
+    report.write(arguments.out, document | {"runs": runs})
     for name, run in runs.items():
         turns = [Spoken(*turn) for turn in run["turns"]]
         row: dict[str, Any] = {"way": name, "speakers": len({turn.speaker for turn in turns})}

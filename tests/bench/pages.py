@@ -53,6 +53,8 @@ def speeds(report: Report) -> str:
         for file in report["files"]
     ]
     note = "Times as fast as stock 1/1: the median of the pairs, and their spread."
+    if len({file.get("code") for file in report["files"]}) > 1:
+        note += " Not all files were measured with the same state of the engine: the raw report tells which."
     if any(way.get("cached") for file in report["files"] for way in file["ways"].values()):
         note += " *: stock's run was kept from an earlier bench on the same machine."
     return f"{made_on(report)}\n\n{table(heads, rows)}\n\n{note}"

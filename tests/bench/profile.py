@@ -115,8 +115,8 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
     for _ in range(ROUNDS + 1):
         began = time.perf_counter()
         work()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        if device != "cpu":
+            getattr(torch, device).synchronize()
         spent.append(time.perf_counter() - began)
     return statistics.median(spent[1:])
 

@@ -1,5 +1,6 @@
 """The head of every raw report: what ran where, when, and with which versions."""
 
+import hashlib
 import json
 import platform
 import shlex
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 
+ENGINE = Path(__file__).parents[2] / "processor" / "engines" / "diarize"
 _VERSIONS = ("torch", "pyannote.audio", "numpy")
 
 
@@ -22,8 +24,20 @@ def head(command: str, *packages: str) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions((*_VERSIONS, *packages)),
-        "load_average": [round(load, 2) for load in psutil.getloadavg()],
+        "load_average": load_average(),
     }
+
+
+def load_average() -> list[float]:
+    return [round(load, 2) for load in psutil.getloadavg()]
+
+
+def code() -> str:
+    """A short hash over the engine's sources: rows of one report may have been measured with different ones."""
+    digest = hashlib.sha256()
+    for path in sorted(ENGINE.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def command(module: str, arguments: Sequence[str] | None = None) -> str:

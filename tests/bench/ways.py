@@ -162,6 +162,8 @@ class Ours:
         job = self._shelf.put(task(mode=self._mode), samples)
         self._hub.open(job)
         [end] = ends(run(self._hub, all_ended(self._hub)))
+        self._shelf.samples.clear()  # held on, they would count as memory of the files to come
+        self._shelf.kept.clear()
         result = result_of(end)
         turns = [Spoken(segment.speaker, segment.start, segment.end) for segment in result.segments]
         told: Mapping[str, Any] = result.model_dump(include={"timings", "warnings", "model"})
