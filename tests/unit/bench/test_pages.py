@@ -38,3 +38,26 @@ def test_a_chart_holds_its_points_and_readable_ticks(log: bool) -> None:
         assert 0 <= scale.place(value) <= 1
     assert len(x.ticks()) >= 3
     assert len(y.ticks()) >= 3
+
+
+def test_an_hour_is_compared_by_the_time_of_the_processor() -> None:
+    report = {
+        "command": "python -m tests.bench.hour fast",
+        "date": "2026-11-23T00:00:00+00:00",
+        "machine": {"processor": "P", "cpus": 2, "memory_gib": 8.0, "python": "3.11"},
+        "versions": {"torch": "2"},
+        "load_average": [0.5],
+        "runs": {
+            "stock-1": {"processor_seconds": 3000.0, "turns": [["a", 0, 1]]},
+            "exact": {"processor_seconds": 600.0, "turns": [["a", 0, 1]]},
+            "fast": {"processor_seconds": 200.0, "turns": [["a", 0, 1], ["b", 1, 2]]},
+        },
+    }
+    rows = [line for line in pages.hour(report).splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        "| stock 1/1 | 3000 s | 1.00 | 1 | yes |",
+        "| exact | 600 s | 5.00 | 1 | yes |",
+        "| fast | 200 s | 15.00 | 2 | no |",
+    ]
+    del report["runs"]["stock-1"]
+    assert "| exact | 600 s | - | 1 | - |" in pages.hour(report)
