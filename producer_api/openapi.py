@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from producer_api.auth import PUBLIC
 from producer_api.problems import Problem
-from schemas.jobs import DEFAULT_OPERATION, LIVE_RUN, Lane
+from schemas.jobs import DEFAULT_OPERATION, LIVE_RUN, RUN_NAME, Lane
 from schemas.operation import Operation
 from schemas.operations import DIARIZE
 from turnstream.operations import Operations
@@ -101,7 +101,11 @@ def job_form(operations: Iterable[Operation]) -> Schema:
 
 
 def run_form(operations: Iterable[Operation]) -> Schema:
-    name = {"type": "string", "description": "of the run; by default the next of run-2, run-3 and so on"}
+    name = {
+        "type": "string",
+        "pattern": RUN_NAME,
+        "description": "of the run; by default the next of run-2, run-3 and so on",
+    }
     fields = {"run": name, **_all_params(tuple(operations))}
     return _form(fields, required=[], examples={"three speakers": {"num_speakers": 3}})
 

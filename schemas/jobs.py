@@ -14,7 +14,8 @@ JobId = Annotated[
 ]
 """A UUIDv7 in lower case: ids sort by the time of their making."""
 
-RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+RUN_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+RunName = Annotated[str, StringConstraints(pattern=RUN_NAME)]
 """The name of one computation of a job; the first is LIVE_RUN, a replay brings its own."""
 
 OPERATION_NAME = r"^[a-z][a-z0-9-]{0,30}$"
