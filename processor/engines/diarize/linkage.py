@@ -115,7 +115,7 @@ class _Merging:
         size = self._sizes[one] + self._sizes[other]
         share = self._sizes[one] / size
         self._put(one, share * self._points[one] + (1 - share) * self._points[other])
-        self._norms[other] = self._distance[other] = torch.inf
+        self._norms[other] = torch.inf
         self._ids[one], self._sizes[one] = id, size
         bounds = self._bounds(one)
         self._look_around(one, bounds)
@@ -170,7 +170,7 @@ class _Merging:
         self._second, self._distance = second, torch.where(nearer, distances, known)
         self._nearest.masked_fill_(nearer, new)
         self._sure = (self._sure & ~lost) | nearer
-        self._distance[dead] = torch.inf
+        self._distance[dead] = self._second[dead] = torch.inf  # both: a dead one may still lose its neighbour
 
     def _sweep(self) -> None:
         """Leave the dead behind."""
