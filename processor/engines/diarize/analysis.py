@@ -36,7 +36,7 @@ class Analysis:
         Together with `shape` it is the whole analysis, to the last bit.
         """
         speaking = self.activity.any(axis=1)
-        return np.packbits(self.activity).tobytes() + self.vectors[speaking].astype("<f4").tobytes()
+        return np.packbits(self.activity).tobytes() + self.vectors[speaking].astype("<f4", copy=False).tobytes()
 
     @classmethod
     def unpacked(cls, data: bytes, shape: tuple[int, int, int, int]) -> "Analysis":

@@ -33,6 +33,7 @@ class _Known:
 
     weights: Weights
     device: str
+    tf32: bool
     clustering: Clustering
 
     @property
@@ -42,7 +43,7 @@ class _Known:
         return {"name": weights.name, "source": source, "device": self.device, "revision": weights.revision}
 
     def fingerprint(self, mode: Mode, channels: Channels) -> str:
-        return fingerprint(self.weights.revision, self.device, mode, channels)
+        return fingerprint(self.weights.revision, self.device, mode, channels, tf32=self.tf32)
 
 
 class DiarizeEngine(ListeningEngine[OpenJob, Found]):
@@ -56,7 +57,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         mode = context.settings.diarization_mode
         super().__init__(lambda task: OpenJob(task, mode), Decoders(self._decode, context.changed, _close))
         self._recordings = context.recordings
-        self._keeps = context.settings.keep_analysis
+        self._keeps, self._tf32 = context.settings.keep_analysis, context.settings.tf32
         self._models = context.models
         self._known: _Known | None = None
         """Of the model that was loaded last."""
@@ -138,7 +139,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
             return None
         if model is None:
             return None
-        self._known = _Known(model.weights, model.device, model.clustering)
+        self._known = _Known(model.weights, model.device, self._tf32, model.clustering)
         parked, self._parked_at = self._parked_at, None
         for job in self._jobs.values():
             if parked is not None:
@@ -152,11 +153,13 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
 
     def _start_clustering(self, job: OpenJob) -> None:
         """With what has no networks: they may go meanwhile."""
-        assert job.kept is not None and self._known is not None  # noqa: S101 - a model said it
-        work = partial(self._cluster, job, job.kept, self._known)
-        job.clustering = self._clusterers.submit(job.urgency, work)
+        assert self._known is not None  # noqa: S101 - it said what is clustered
+        job.clustering = self._clusterers.submit(job.urgency, partial(self._cluster, job, self._known))
 
-    def _cluster(self, job: OpenJob, kept: Kept, known: _Known) -> list[Turns]:
+    def _cluster(self, job: OpenJob, known: _Known) -> list[Turns]:
+        kept = job.kept  # looked up only now: a job that is cancelled while it waits lets go of it
+        if kept is None:
+            raise JobCancelled
         if self._keeps and job.fresh and job.final and not job.cancelled.is_set():
             self._keep(job, kept, known)
         params = job.params if job.final else DiarizeParams()
@@ -202,12 +205,9 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
     def _pass(self, kind: Kind, jobs: Iterable[OpenJob], model: DiarizationModel) -> None:
         """If it fails, each job that shared it gets a pass of its own, so that only the one at fault fails."""
         room = model.segmenter.room if kind == SEGMENTATION else model.embedders[kind].room
-        sharing: list[OpenJob] = []
-        slots: list[Slot] = []
-        for job in jobs:
-            if some := job.slots(kind, room - len(slots)):
-                sharing.append(job)
-                slots += some
+        sharing, slots = self._filled(kind, jobs, room)
+        if not slots:
+            return
         try:
             started = time.monotonic()
             values = _forward(kind, [slot.piece for slot in slots], model)
@@ -223,6 +223,21 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
             slot.track.take(kind, slot.piece.index, value)
         for job in sharing:
             job.passed(kind, seconds)
+
+    def _filled(self, kind: Kind, jobs: Iterable[OpenJob], room: int) -> tuple[list[OpenJob], list[Slot]]:
+        """A pass: who shares it, and what is in it. A job whose recording cannot be read fails by itself."""
+        sharing: list[OpenJob] = []
+        slots: list[Slot] = []
+        for job in jobs:
+            try:
+                some = job.slots(kind, room - len(slots))
+            except Exception as error:
+                self._fail([job], error)
+                continue
+            if some:
+                sharing.append(job)
+                slots += some
+        return sharing, slots
 
     # The jobs
 

@@ -105,11 +105,12 @@ class OpenJob:
         return bool(self._tracks)
 
     def resume(self, parked_at: float) -> None:
-        """The model is there again: the time since `parked_at` was one of waiting for it."""
+        """The model is there again: the time since `parked_at`, or since its clustering called for more passes, was one of
+        waiting for it."""
         if self.wants_pass and self.stage is not Stage.LOAD:  # that one has not begun, and counts by itself
-            parked = time.monotonic() - parked_at
-            self.spent[Stage.LOAD] += parked
-            self._since += parked
+            waited = time.monotonic() - max(parked_at, self._since)
+            self.spent[Stage.LOAD] += waited
+            self._since += waited
 
     @property
     def wants_pass(self) -> bool:
@@ -172,7 +173,7 @@ class OpenJob:
         self.refined, self.kept, self.clustering = True, None, None
         for track, windows in zip(self._tracks, doubtful, strict=True):
             track.embed_again(windows)
-        self.stage = Stage.EMBEDDING
+        self.stage, self._since = Stage.EMBEDDING, time.monotonic()
 
     def fall_back(self) -> bool:
         """The turns look risky: from here on it is computed exactly. False: the recording is to be looked for again."""
@@ -185,6 +186,7 @@ class OpenJob:
     def release(self) -> None:
         """Nobody wants it any more."""
         self.cancelled.set()
+        self.kept = None
         self._let_go_of_recording()
 
     def _let_go_of_recording(self) -> None:

@@ -101,6 +101,7 @@ class Kept:
         return cls(header.audio, header.mode, header.fell_back, header.near_ties, analyses)
 
 
-def fingerprint(revision: str, device: str, mode: Mode, channels: Channels) -> str:
+def fingerprint(revision: str, device: str, mode: Mode, channels: Channels, *, tf32: bool) -> str:
     """What decides what the networks say of a recording."""
-    return hashlib.sha256("\n".join([revision, device, mode, channels]).encode()).hexdigest()[:16]
+    parts = [revision, device, mode, channels, "tf32" if tf32 else "fp32"]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

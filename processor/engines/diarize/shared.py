@@ -163,7 +163,7 @@ class SharedEmbedder:
         tail = block.tails.get(block.index - 1)
         if tail is None:
             tail = frames.new_zeros(len(frames), self._reach)
-        strip = torch.cat([tail, frames[:, block.used]], dim=1)
+        strip = torch.cat([tail.to(frames.device), frames[:, block.used]], dim=1)  # the model may have moved meanwhile
         block.tails[block.index] = strip[:, -self._reach :].clone()
         assert block.masks is not None  # noqa: S101 - that of a Block is
         if not len(block.masks):

@@ -1,8 +1,10 @@
 """How jobs share passes: order, room, failures, cancels. The networks here answer at once; tests/unit/test_engine_exact.py
 has the real ones."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,9 +16,10 @@ from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED
 from processor.engines.diarize.engine import DiarizeEngine
 from processor.engines.diarize.job import Stage
-from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, WeightsUnavailable
-from schemas.jobs import Job, Lane
+from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, InternalError, WeightsUnavailable
+from schemas.jobs import Job, Lane, Mode
 from tests.support.engine import (
+    STEP,
     QuickClustering,
     QuickModel,
     Shelf,
@@ -28,6 +31,7 @@ from tests.support.engine import (
     shelf_of,
     spoken,
     task,
+    waveform,
 )
 
 LIMIT = 30
@@ -159,6 +163,32 @@ def test_a_recording_that_cannot_be_had_fails_its_job_alone(model: QuickModel, s
     engine.close()
 
 
+def test_a_recording_that_can_no_longer_be_read_fails_its_job_alone(engine: DiarizeEngine, shelf: Shelf):
+    class Cut(np.ndarray):
+        """What is spooled to a disk that fails later."""
+
+        def __getitem__(self, part: slice) -> np.ndarray:
+            if part.start > 6 * STEP:
+                raise InternalError("The spool was cut")
+            return np.asarray(super().__getitem__(part))
+
+    bad, good = task(), shelf.put(task(), spoken(2, windows=9))
+    shelf.recording = lambda job, _, plain=shelf.recording: (
+        waveform(spoken(1, windows=9).view(Cut)) if job.id == bad.job.id else plain(job, _)
+    )
+    open_when_decoded(engine, bad, good)
+    found = {end.id: end for end in ends(run(engine, all_ended(engine)))}
+    assert found[bad.id] == Failed(bad.id, InternalError("The spool was cut").info)
+    assert len(result_of(found[good.id]).segments) == 9
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_recording_of_nothing_has_no_turns(engine: DiarizeEngine, shelf: Shelf, mode: Mode):
+    engine.open(shelf.put(task(mode=mode), np.empty(0, np.float32)))
+    [finished] = ends(run(engine, all_ended(engine)))
+    assert (result_of(finished).segments, result_of(finished).audio.duration) == ([], 0)
+
+
 def test_jobs_wait_for_the_model_and_say_so(shelf: Shelf, model: QuickModel):
     go = threading.Event()
 
@@ -230,6 +260,32 @@ def test_a_job_cancelled_while_it_is_decoded_stops_that(model: QuickModel):
     assert stopped.wait(LIMIT)
     assert engine.settle() == engine.step() == []
     engine.close()
+
+
+def test_a_job_cancelled_while_it_waits_to_be_clustered_leaves_nothing_in_memory(
+    engine: DiarizeEngine, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    go = threading.Event()
+    plain = QuickClustering.turns
+
+    def turns(self: QuickClustering, *others: object) -> object:
+        assert go.wait(LIMIT)
+        return plain(self, *others)
+
+    monkeypatch.setattr(QuickClustering, "turns", turns)
+    jobs = [shelf.put(task(Lane.BATCH), spoken(value, windows=2)) for value in (1, 2)]
+    for job in jobs:
+        engine.open(job)
+    run(engine, lambda _: all(job.clustering is not None for job in engine._jobs.values()))
+    waiting = engine._jobs[jobs[1].id].kept
+    assert waiting is not None
+    vectors = weakref.ref(waiting.analyses[0].vectors)
+    del waiting
+    engine.cancel(jobs[1].id)
+    gc.collect()
+    assert vectors() is None  # though the one before is still at it
+    go.set()
+    assert [end.id for end in ends(run(engine, all_ended(engine)))] == [jobs[0].id]
 
 
 def test_a_decoder_is_kept_for_interactive_jobs(model: QuickModel, shelf: Shelf):

@@ -7,14 +7,15 @@ import time
 import weakref
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor.engines.base import Failed, Finished
+from processor.engines.base import Failed, Finished, Progressed
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.engine import DiarizeEngine
-from processor.engines.diarize.job import Stage
+from processor.engines.diarize.job import FELL_BACK, Stage
 from schemas.jobs import Lane
 from tests.support.engine import QuickClustering, QuickModel, Shelf, all_ended, ends, made, result_of, run, spoken, task
 
@@ -45,11 +46,14 @@ def parked(engine: DiarizeEngine) -> None:
     engine._models.close()
 
 
-def outcome_of(lanes_and_windows: list[tuple[Lane, int]], parks: set[int]) -> list[dict[str, object]]:
+def outcome_of(lanes_and_windows: list[tuple[Lane, int]], parks: set[int], **params: str) -> list[dict[str, object]]:
     """What comes out of jobs that are parked after the steps of these numbers."""
     shelf, model = Shelf(), Comings()
     engine = made(shelf, model)
-    jobs = [shelf.put(task(lane), spoken(n, windows)) for n, (lane, windows) in enumerate(lanes_and_windows)]
+    jobs = [
+        shelf.put(task(lane, **params), np.stack([spoken(n, windows), spoken(n + 1, windows)]))
+        for n, (lane, windows) in enumerate(lanes_and_windows)
+    ]
     for job in jobs:
         engine.open(job)
     seen: list[object] = []
@@ -64,13 +68,18 @@ def outcome_of(lanes_and_windows: list[tuple[Lane, int]], parks: set[int]) -> li
     return [found[job.id].model_dump(include={"segments", "speakers", "model", "warnings"}) for job in jobs]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(
     jobs=st.lists(st.tuples(st.sampled_from(list(Lane)), st.integers(1, 12)), min_size=1, max_size=4),
     parks=st.sets(st.integers(0, 60), max_size=6),
 )
-def test_parking_changes_nothing(jobs: list[tuple[Lane, int]], parks: set[int]):
-    assert outcome_of(jobs, parks) == outcome_of(jobs, set())
+@pytest.mark.parametrize("params", [{}, {"mode": "fast"}, {"mode": "fast", "channels": "split"}], ids=str)
+@pytest.mark.parametrize("risky", [False, True])
+def test_parking_changes_nothing(jobs: list[tuple[Lane, int]], parks: set[int], params: dict[str, str], risky: bool):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(QuickClustering, "risky", risky)
+        patch.setattr(QuickClustering, "doubtful", (0,))
+        assert outcome_of(jobs, parks, **params) == outcome_of(jobs, set(), **params)
 
 
 def test_no_window_is_computed_twice_for_being_parked(shelf: Shelf):
@@ -139,4 +148,34 @@ def test_the_time_a_job_was_parked_is_one_of_waiting_for_the_model(shelf: Shelf)
     [finished] = ends(run(engine, all_ended(engine)))
     timings = result_of(finished).timings
     assert 0.05 <= timings.load <= timings.total
+    engine.close()
+
+
+def test_a_job_that_falls_back_while_it_is_parked_goes_on_with_the_model(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
+    go = threading.Event()
+    plain = QuickClustering.turns
+
+    def turns(self: QuickClustering, *others: object) -> object:
+        assert go.wait(LIMIT)
+        return plain(self, *others)
+
+    monkeypatch.setattr("processor.engines.listening.TELL", 0)
+    monkeypatch.setattr(QuickClustering, "risky", True)
+    monkeypatch.setattr(QuickClustering, "turns", turns)
+    engine = made(shelf, Comings())
+    job = shelf.put(task(mode="fast"), spoken(3, windows=9))
+    engine.open(job)
+    run(engine, lambda _: engine._jobs[job.id].stage is Stage.CLUSTERING)
+    parked(engine)
+    clustered_until = time.monotonic() + 0.05
+    while engine._jobs[job.id].stage is Stage.CLUSTERING:
+        engine.settle()
+        if time.monotonic() > clustered_until:
+            go.set()
+    assert (engine._jobs[job.id].stage, engine.urgency) == (Stage.EMBEDDING, engine._jobs[job.id].urgency)
+    seen = run(engine, all_ended(engine))
+    [finished] = ends(seen)
+    assert result_of(finished).warnings == [FELL_BACK]
+    estimates = [outcome.progress.eta for outcome in seen if isinstance(outcome, Progressed)]
+    assert all(eta is None or eta >= 0 for eta in estimates)
     engine.close()

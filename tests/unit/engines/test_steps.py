@@ -155,7 +155,7 @@ def test_vectors_without_a_direction(
     assert np.isfinite(found.embeddings).all() == (share < 1)
 
 
-@pytest.mark.parametrize("windows", [1, 2, 40])
+@pytest.mark.parametrize("windows", [0, 1, 2, 40])
 def test_nobody_speaks(vbx_of: Callable[[int], Stock], windows: int):
     found = cluster(vbx_of(256).steps(), Analysis.blank(windows, 589, 3, 256), DiarizeParams())
     assert (found.turns, found.exclusive, found.speakers, found.risky) == ([], [], [], False)
