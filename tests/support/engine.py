@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,23 @@ def result_of(finished: Finished | Failed) -> DiarizationResult:
     job_id, run = finished.id
     timings = {**finished.result["timings"], "queue": 0}
     return DiarizationResult.model_validate({**finished.result, "job_id": job_id, "run": run, "timings": timings})
+
+
+def computed(engine: Engine, job: JobTask) -> DiarizationResult:
+    """Of a job that is open alone."""
+    engine.open(job)
+    [end] = ends(run(engine, all_ended(engine)))
+    return result_of(end)
+
+
+def again(job: JobTask, **params: object) -> JobTask:
+    """A further run."""
+    return replace(job, run="run-2", params={**job.params, **params})
+
+
+def said(result: DiarizationResult) -> dict[str, object]:
+    """All but what each run has of its own."""
+    return result.model_dump(exclude={"run", "performance", "timings"})
 
 
 def waveform(samples: Samples) -> Waveform:
@@ -245,3 +262,8 @@ def noted(passes: list[tuple[str, list[float]]], name: str, windows: Sequence[Sa
 def spoken(value: float, windows: int) -> Samples:
     """A recording of so many windows, recognisable by its samples."""
     return np.full(SIZE + STEP * (windows - 1), value, np.float32)
+
+
+def conversation() -> np.ndarray:
+    """Two voices and a pause."""
+    return np.concatenate([spoken(3, windows=4), spoken(0, windows=3), spoken(5, windows=4)])

@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as arrays
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.kept import AudioFacts, Kept, Refused, fingerprint
 from schemas.jobs import Channels, Mode
-from tests.support.engine import QuickModel, Shelf, all_ended, ends, made, run, spoken, task
 
 
 @st.composite
@@ -79,14 +78,3 @@ def test_the_fingerprint_tells_what_computed_it():
     ]
     assert len(set(ways)) == len(ways)
     assert all(len(way) == 16 and way.isalnum() for way in ways)
-
-
-def test_what_a_gpu_said_with_tf32_is_not_taken_without_it():
-    shelf = Shelf()
-    job = shelf.put(task(), spoken(3, windows=2))
-    for tf32 in (False, True, True):
-        engine = made(shelf, QuickModel, tf32=tf32)
-        engine.open(job)
-        assert ends(run(engine, all_ended(engine)))
-        engine.close()
-    assert len(shelf.kept) == 2
