@@ -40,12 +40,16 @@ class Analysis:
 
     @classmethod
     def unpacked(cls, data: bytes, shape: tuple[int, int, int, int]) -> "Analysis":
-        """The inverse of `packed`. Raises ValueError where the data are not of this shape."""
-        analysis = cls.blank(*shape)
-        size = analysis.activity.size
-        bits = np.frombuffer(data, np.uint8, -(-size // 8))
-        analysis.activity[:] = np.unpackbits(bits, count=size).reshape(analysis.activity.shape)
-        speaking = analysis.activity.any(axis=1)
-        vectors = np.frombuffer(data, "<f4", offset=len(bits))
-        analysis.vectors[speaking] = vectors.reshape(np.count_nonzero(speaking), shape[3])
-        return analysis
+        """The inverse of `packed`. Raises ValueError where the data are not of this shape, before there is room made for it."""
+        windows, frames, speakers, dimension = shape
+        size = windows * frames * speakers
+        if min(shape) < 0 or -(-size // 8) > len(data):
+            raise ValueError(f"{len(data)} bytes are no activity of shape {shape[:3]}")
+        bits, prints = np.frombuffer(data, np.uint8, -(-size // 8)), data[-(-size // 8) :]
+        activity = np.unpackbits(bits, count=size).reshape(windows, frames, speakers)
+        speaking = activity.any(axis=1)
+        if len(prints) != np.count_nonzero(speaking) * dimension * np.dtype("<f4").itemsize:
+            raise ValueError(f"{len(prints)} bytes are not the vectors of those who speak")
+        vectors = np.ones((windows, speakers, dimension), dtype=np.float32)
+        vectors[speaking] = np.frombuffer(prints, "<f4").reshape(-1, dimension)
+        return cls(activity, vectors)

@@ -35,6 +35,8 @@ class _Known:
     device: str
     tf32: bool
     clustering: Clustering
+    window: tuple[int, int, int]
+    """What its networks say of one: frames, speakers, dimension."""
 
     @property
     def described(self) -> dict[str, str]:
@@ -110,9 +112,10 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         return [self._recordings.waveform(task.job, cancelled, tell)]
 
     def _kept(self, job: OpenJob, known: _Known) -> Kept | None:
-        data = self._recordings.analysis(job.task.job, known.fingerprint(job.wanted, job.params.channels))
+        mark = known.fingerprint(job.wanted, job.params.channels)
+        data = self._recordings.analysis(job.task.job, mark)
         try:
-            return Kept.unpacked(data) if data is not None else None
+            return Kept.unpacked(data, _origin(job, mark), known.window) if data is not None else None
         except Refused as error:
             log.warning("what was kept of %s is of no use: %s", job.task.job.id, error)
             return None
@@ -121,7 +124,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         """Before the clustering: a long one may be interrupted."""
         try:
             mark = known.fingerprint(job.wanted, job.params.channels)
-            self._recordings.keep_analysis(job.task.job, mark, kept.packed())
+            self._recordings.keep_analysis(job.task.job, mark, kept.packed(_origin(job, mark)))
         except Exception as error:  # the job has all it needs
             log.warning("what the networks said of %s is not kept: %r", job.task.job.id, error)
 
@@ -139,7 +142,8 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
             return None
         if model is None:
             return None
-        self._known = _Known(model.weights, model.device, self._tf32, model.clustering)
+        window = model.blank(0).shape[1:]
+        self._known = _Known(model.weights, model.device, self._tf32, model.clustering, window)
         parked, self._parked_at = self._parked_at, None
         for job in self._jobs.values():
             if parked is not None:
@@ -249,6 +253,11 @@ def _forward(kind: Kind, pieces: Sequence[Piece], model: DiarizationModel) -> It
     if kind == SEGMENTATION:
         return zip(*model.segmenter([piece.samples for piece in pieces]), strict=True)
     return model.embedders[kind](pieces)
+
+
+def _origin(job: OpenJob, mark: str) -> str:
+    """Of what is kept: without it, what lies at another job's name would be taken for this one's."""
+    return f"{job.task.job.id}/{mark}"
 
 
 def _close(found: Found) -> None:

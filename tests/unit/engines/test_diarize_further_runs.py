@@ -135,6 +135,17 @@ def test_what_is_damaged_is_computed_again(damage: Callable[[bytes], bytes], mod
     engine.close()
 
 
+def test_what_another_job_kept_is_not_taken(model: QuickModel, shelf: Shelf):
+    engine = made(shelf, lambda: model)
+    job, other = shelf.put(task(), conversation()), shelf.put(task(), conversation()[::-1] + 1)
+    first = computed(engine, job)
+    computed(engine, other)
+    _, mark = next(iter(shelf.kept))
+    shelf.kept[job.job.id, mark] = shelf.kept[other.job.id, mark]
+    assert said(computed(engine, again(job))) == said(first)
+    engine.close()
+
+
 def test_a_store_that_takes_nothing_fails_no_job(model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     def keep(job: Job, fingerprint: str, data: bytes) -> None:
         raise StoreUnavailable

@@ -208,8 +208,8 @@ def test_near_ties_are_told(model: QuickModel, shelf: Shelf, monkeypatch: pytest
     job = shelf.put(task(), conversation())
     assert computed(engine, job).warnings == [NEAR_TIE]
     assert computed(engine, again(job)).warnings == [NEAR_TIE]
-    [data] = shelf.kept.values()
-    assert Kept.unpacked(data).near_ties == len(model.windows(conversation()))
+    [(key, data)] = shelf.kept.items()
+    assert Kept.unpacked(data, "/".join(key), model.blank(0).shape[1:]).near_ties == len(model.windows(conversation()))
     engine.close()
 
 
