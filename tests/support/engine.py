@@ -22,7 +22,7 @@ from processor.engines.base import (
     Tell,
 )
 from processor.engines.diarize.analysis import Analysis
-from processor.engines.diarize.clustering import Turn, Turns
+from processor.engines.diarize.clustering import Survey, Turn, Turns
 from processor.engines.diarize.embedding import WindowEmbedding
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.pieces import Piece
@@ -221,9 +221,10 @@ class QuickClustering:
             [turn for turn in turns if turn.speaker in speakers],
             speakers,
             embeddings=np.full((len(speakers), DIMENSION), 0.5, np.float32),
-            risky=self.risky,
-            doubtful=np.array(self.doubtful, dtype=np.int64),
         )
+
+    def survey(self, analysis: Analysis, cancelled: Callable[[], None]) -> Survey:
+        return Survey(self.risky, np.array(self.doubtful, dtype=np.int64))
 
 
 @dataclass

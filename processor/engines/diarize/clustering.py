@@ -35,18 +35,24 @@ class Turns:
     embeddings: npt.NDArray[np.float32] | None = None
     """A voice print for each of `speakers`, NaN where there is none: (speakers, dimension)."""
     warnings: list[str] = field(default_factory=list)
-    risky: bool = False
-    """The number of speakers was a near-tie."""
-    doubtful: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How well the voice prints of a fast embedding can be told apart, whatever was asked for."""
+
+    risky: bool
+    """A little more or less of something, and others would have spoken."""
+    doubtful: npt.NDArray[np.int64]
     """The windows whose speakers are the hardest to tell apart, the hardest first."""
 
 
 class Clustering(Protocol):
-    """All that follows the networks of a pipeline."""
+    """All that follows the networks of a pipeline. `cancelled` is called now and then, and may raise."""
 
-    def turns(self, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], None]) -> Turns:
-        """`cancelled` is called now and then, and may raise."""
-        ...
+    def turns(self, analysis: Analysis, params: DiarizeParams, cancelled: Callable[[], None]) -> Turns: ...
+
+    def survey(self, analysis: Analysis, cancelled: Callable[[], None]) -> Survey: ...
 
 
 def cluster(
@@ -56,17 +62,26 @@ def cluster(
 
     It may take minutes for a long recording and is meant for a thread of its own; several may run at once.
     """
+    with quiet:  # of means over nothing, for short clips
+        found = clustering.turns(analysis, params, _raising(cancelled))
+    if not _within_bounds(len(found.speakers), params):
+        found.warnings.append(BOUNDS_MISSED)
+    return found
 
+
+def survey(clustering: Clustering, analysis: Analysis, cancelled: Callable[[], bool] = lambda: False) -> Survey:
+    """Before the clustering of what was embedded fast. Raises JobCancelled soon after `cancelled` is true."""
+    with quiet:
+        return clustering.survey(analysis, _raising(cancelled))
+
+
+def _raising(cancelled: Callable[[], bool]) -> Callable[[], None]:
     def check() -> None:
         if cancelled():
             raise JobCancelled
 
     check()
-    with quiet:  # of means over nothing, for short clips
-        found = clustering.turns(analysis, params, check)
-    if not _within_bounds(len(found.speakers), params):
-        found.warnings.append(BOUNDS_MISSED)
-    return found
+    return check
 
 
 def _within_bounds(found: int, params: DiarizeParams) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from processor.engines.aside import Aside
 from processor.engines.base import Cancelled, EngineContext, Finished, JobTask, Outcome, Tell, Urgency
 from processor.engines.decoding import Decoders
-from processor.engines.diarize.clustering import Clustering, Turns, cluster
+from processor.engines.diarize.clustering import Clustering, Survey, Turns, cluster, survey
 from processor.engines.diarize.job import Found, OpenJob, Stage
 from processor.engines.diarize.kept import Kept, Refused, fingerprint
 from processor.engines.diarize.model import DiarizationModel
@@ -19,7 +19,7 @@ from processor.engines.diarize.track import SEGMENTATION, Kind, Slot
 from processor.engines.listening import ListeningEngine
 from processor.model_manager import out_of_memory
 from schemas.errors import JobCancelled, TurnstreamError
-from schemas.jobs import LIVE_RUN, Channels, DiarizeParams, Mode
+from schemas.jobs import LIVE_RUN, Channels, Mode
 from turnstream.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         self._models = context.models
         self._known: _Known | None = None
         """Of the model that was loaded last."""
-        self._clusterers: Aside[list[Turns]] = Aside("cluster", context.changed)
+        self._clusterers: Aside[list[Turns] | list[Survey]] = Aside("cluster", context.changed)
         self._parked_at: float | None = None
 
     # The port
@@ -101,7 +101,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         job = self._jobs.get(task.id)
         if job is None:
             raise JobCancelled
-        if self._keeps and not job.fell_back:  # else what is kept has been looked at
+        if self._keeps:
             if self._known is not None:
                 if (kept := self._kept(job, self._known)) is not None:
                     return kept
@@ -128,9 +128,6 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         except Exception as error:  # the job has all it needs
             log.warning("what the networks said of %s is not kept: %r", job.task.job.id, error)
 
-    def _listen_again(self, job: OpenJob) -> None:
-        self._decoders.add(job.task, job.urgency)
-
     # Loading
 
     def _model(self) -> DiarizationModel | None:
@@ -149,7 +146,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
             if parked is not None:
                 job.resume(parked)
             if job.stage is Stage.LOAD and not job.begin(model):
-                self._listen_again(job)
+                self._decoders.add(job.task, job.urgency)
             job.prepare(model)
         return model
 
@@ -160,16 +157,18 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         assert self._known is not None  # noqa: S101 - it said what is clustered
         job.clustering = self._clusterers.submit(job.urgency, partial(self._cluster, job, self._known))
 
-    def _cluster(self, job: OpenJob, known: _Known) -> list[Turns]:
+    def _cluster(self, job: OpenJob, known: _Known) -> list[Turns] | list[Survey]:
         kept = job.kept  # looked up only now: a job that is cancelled while it waits lets go of it
         if kept is None:
             raise JobCancelled
         if self._keeps and job.fresh and job.final and not job.cancelled.is_set():
             self._keep(job, kept, known)
-        params = job.params if job.final else DiarizeParams()
+        clustering, cancelled = known.clustering, job.cancelled.is_set
         started = time.monotonic()
         try:
-            return [cluster(known.clustering, analysis, params, job.cancelled.is_set) for analysis in kept.analyses]
+            if not job.final:
+                return [survey(clustering, analysis, cancelled) for analysis in kept.analyses]
+            return [cluster(clustering, analysis, job.params, cancelled) for analysis in kept.analyses]
         finally:
             job.spent[Stage.CLUSTERING] += time.monotonic() - started
 
@@ -185,16 +184,13 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
                 except Exception as error:
                     self._fail([job], error)
 
-    def _end(self, job: OpenJob, tracks: Sequence[Turns]) -> None:
+    def _end(self, job: OpenJob, tracks: list[Turns] | list[Survey]) -> None:
         assert self._known is not None  # noqa: S101 - it clustered
-        if not job.exact and any(turns.risky for turns in tracks):
-            if not job.fall_back():
-                self._listen_again(job)
-            return
         if not job.final:
-            job.refine([turns.doubtful for turns in tracks])
+            job.surveyed([each for each in tracks if isinstance(each, Survey)])
             return
-        self._outcomes.append(Finished(job.task.id, job.result(tracks, self._known.described)))
+        turns = [each for each in tracks if isinstance(each, Turns)]
+        self._outcomes.append(Finished(job.task.id, job.result(turns, self._known.described)))
         self.cancel(job.task.id)
 
     # The networks

@@ -8,14 +8,11 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from processor.audio import Waveform
 from processor.engines.base import JobTask, Urgency
 from processor.engines.decoding import Decoding
 from processor.engines.diarize import result
-from processor.engines.diarize.clustering import Turns
+from processor.engines.diarize.clustering import Survey, Turns
 from processor.engines.diarize.kept import AudioFacts, Kept
 from processor.engines.diarize.model import DiarizationModel
 from processor.engines.diarize.track import SEGMENTATION, Kind, Slot, Track
@@ -69,7 +66,7 @@ class OpenJob:
         self.told = 0.0
         """When progress was last told, on the monotonic clock."""
         self.decoded_share = 0.0
-        self.clustering: Future[list[Turns]] | None = None
+        self.clustering: Future[list[Turns] | list[Survey]] | None = None
         self.kept: Kept | None = None
         """What everything after the networks starts from, once it is there."""
         self.fresh = False
@@ -99,8 +96,7 @@ class OpenJob:
         """The model is there: make room for what the networks will say. False: the recording is still to be looked for."""
         now = time.monotonic()
         self.spent[Stage.LOAD] += now - self._since
-        mode = Mode.EXACT if self.fell_back else self.wanted
-        self._tracks = [Track(waveform.samples, mode, model) for waveform in self._waveforms]
+        self._tracks = [Track(waveform.samples, self.wanted, model) for waveform in self._waveforms]
         self.stage, self._since = Stage.SEGMENTATION if self._tracks else Stage.DECODE, now
         return bool(self._tracks)
 
@@ -150,7 +146,7 @@ class OpenJob:
     def _through_networks(self) -> None:
         self.stage, self.fresh = Stage.CLUSTERING, True
         tracks = self._tracks
-        fast = any(track.mode is Mode.FAST for track in tracks) or (self.refined and not self.fell_back)
+        fast = any(track.mode is Mode.FAST for track in tracks) or self.refined
         mode = Mode.FAST if fast else Mode.EXACT
         audio, near_ties = AudioFacts.of(self._waveforms[0]), sum(track.near_ties for track in tracks)
         self.kept = Kept(audio, mode, self.fell_back, near_ties, tuple(track.analysis for track in tracks))
@@ -158,30 +154,22 @@ class OpenJob:
             self._let_go_of_recording()
 
     @property
-    def exact(self) -> bool:
-        """Whether all voice prints are."""
-        return self.kept is not None and self.kept.mode is Mode.EXACT
-
-    @property
     def final(self) -> bool:
         """Whether the voice prints are as good as their mode makes them."""
-        return self.exact or self.refined
+        return self.refined or (self.kept is not None and self.kept.mode is Mode.EXACT)
 
-    def refine(self, doubtful: Sequence[npt.NDArray[np.int64]]) -> None:
-        """Embed these windows of each track exactly. Which they are depends on nothing that was asked for: a further run,
-        which starts from what is kept, finds what a full one would."""
-        self.refined, self.kept, self.clustering = True, None, None
-        for track, windows in zip(self._tracks, doubtful, strict=True):
-            track.embed_again(windows)
-        self.stage, self._since = Stage.EMBEDDING, time.monotonic()
+    def surveyed(self, tracks: Sequence[Survey]) -> None:
+        """What a fast embedding left in doubt is embedded exactly, and all of it where it looks risky.
 
-    def fall_back(self) -> bool:
-        """The turns look risky: from here on it is computed exactly. False: the recording is to be looked for again."""
-        self.fell_back, self.kept, self.clustering = True, None, None
-        for track in self._tracks:
-            track.embed_again()
-        self.stage, self._since = Stage.EMBEDDING if self._tracks else Stage.DECODE, time.monotonic()
-        return bool(self._tracks)
+        That depends on nothing that was asked for: a further run, which starts from what is kept, finds what a full one would.
+        """
+        self.fell_back = any(survey.risky for survey in tracks)
+        self.refined, self.clustering = not self.fell_back, None
+        if not self.fell_back and not any(len(survey.doubtful) for survey in tracks):
+            return
+        for track, survey in zip(self._tracks, tracks, strict=True):
+            track.embed_again(None if self.fell_back else survey.doubtful)
+        self.kept, self.stage, self._since = None, Stage.EMBEDDING, time.monotonic()
 
     def release(self) -> None:
         """Nobody wants it any more."""
@@ -203,7 +191,7 @@ class OpenJob:
             Stage.LOAD: _DECODED,
             Stage.CLUSTERING: _BEFORE_CLUSTERING,
         }
-        if self.refined and not self.fell_back:
+        if self.refined:
             done, share[Stage.EMBEDDING] = 0.0, _BEFORE_CLUSTERING
         fraction = share.get(self.stage, _DECODED + done * (_BEFORE_CLUSTERING - _DECODED))
         eta = round((time.monotonic() - self._since) * (1 - done) / done, 1) if done else None

@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from scipy.cluster.hierarchy import linkage
 
+from processor.engines.diarize.cores import one_core
+
 EXACTLY_UP_TO = 1000
 """Vectors that are left to scipy alone."""
 SQUARE_UP_TO = 6000
@@ -42,7 +44,8 @@ def centroid_linkage(
     points = torch.from_numpy(vectors.astype(np.float64))
     if len(vectors) <= square_up_to:
         return linkage(_distances(points).numpy(), method="centroid")
-    return _Merging(points).dendrogram(cancelled)
+    with one_core():
+        return _Merging(points).dendrogram(cancelled)
 
 
 def _distances(points: torch.Tensor) -> torch.Tensor:

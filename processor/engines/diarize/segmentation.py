@@ -1,8 +1,7 @@
 """The first network: who of a window's few speakers is active in each of its frames."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from processor.engines.diarize.cores import one_core
 from processor.engines.diarize.transfer import to_device
 from processor.engines.diarize.tuning import Tuning
 from processor.engines.diarize.windows import Samples, batch
@@ -61,20 +61,9 @@ class _Lanes:
     """Threads in each of which torch uses one core."""
 
     def __init__(self, count: int) -> None:
-        with _one_core():
+        with one_core():
             self._threads = ThreadPoolExecutor(count, "segmentation", partial(torch.set_num_threads, 1))
 
     def map(self, work: Any, passes: Sequence[Any]) -> list[Any]:
-        with _one_core():
+        with one_core():
             return list(self._threads.map(work, passes))
-
-
-@contextmanager
-def _one_core() -> Generator[None]:
-    """Torch counts cores for each thread, but those of its matrix products for the whole process."""
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(cores)

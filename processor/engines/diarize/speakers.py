@@ -18,6 +18,9 @@ Array = npt.NDArray[Any]
 Function = Callable[..., Any]
 
 
+UNBOUNDED = {"num_clusters": None, "min_clusters": 1, "max_clusters": np.inf}
+
+
 @dataclass(frozen=True, slots=True)
 class Clusters:
     """What a clustering found, and what it saw on the way."""
@@ -28,28 +31,36 @@ class Clusters:
     """Of each speaker of a window to each cluster, the larger the nearer: (windows, speakers, clusters)."""
     centroids: Array | None
     """(clusters, dimension)"""
-    heights: Array | None = None
-    """Of the dendrogram's merges, where there is one."""
+    tree: Array | None = None
+    """The dendrogram as scipy's linkages tell it, where there is one."""
     priors: Array | None = None
     """VBx's, of the speakers it considered at the end."""
 
 
 def clustered(
-    clusterer: Any, vectors: Array, activity: SlidingWindowFeature, bounds: dict[str, Any], cancelled: Function
+    clusterer: Any,
+    vectors: Array,
+    activity: SlidingWindowFeature,
+    bounds: dict[str, Any],
+    cancelled: Function,
+    known: Array | None = None,
 ) -> Clusters:
     """Call upstream's `clusterer`, its code unchanged but for the functions that take memory in the square.
 
-    `bounds` are num_clusters, min_clusters and max_clusters; `cancelled` is called now and then, and may raise.
+    `bounds` are num_clusters, min_clusters and max_clusters; `cancelled` is called now and then, and may raise. `known`: the
+    dendrogram of these vectors.
     """
     seen: dict[str, Array] = {}
 
     def linkage(vectors: Array, method: str, metric: str) -> Array:
-        if (method, metric) != ("centroid", "euclidean"):
-            tree: Array = AgglomerativeClustering.cluster.__globals__["linkage"](vectors, method=method, metric=metric)
+        if known is not None:
+            tree: Array = known
+        elif (method, metric) != ("centroid", "euclidean"):
+            tree = AgglomerativeClustering.cluster.__globals__["linkage"](vectors, method=method, metric=metric)
         else:
             tree = centroid_linkage(vectors, cancelled)
         cancelled()
-        seen["heights"] = tree[:, 2]
+        seen["tree"] = tree
         return tree
 
     def cluster_vbx(clusters: Array, features: Array, phi: Array, Fa: float, Fb: float, maxIters: int) -> Any:

@@ -13,10 +13,10 @@ from pyannote.core import Annotation, SlidingWindow, SlidingWindowFeature
 
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.annotation import annotation, turns
-from processor.engines.diarize.clustering import Turns
+from processor.engines.diarize.clustering import Survey, Turns
 from processor.engines.diarize.reconstruction import reconstruct
-from processor.engines.diarize.risk import risky
-from processor.engines.diarize.speakers import Clusters, clustered
+from processor.engines.diarize.risk import risky, unsteady
+from processor.engines.diarize.speakers import UNBOUNDED, Clusters, clustered
 from schemas.errors import InvalidRequest
 from schemas.jobs import DiarizeParams
 
@@ -60,20 +60,32 @@ class Steps:
         timeline = reconstruct(activity, clusters.assigned, clarity(clusters), count)
         cancelled()
 
-        def found(active: npt.NDArray[np.bool_]) -> Annotation:
-            off = self.min_duration_off if params.min_duration_off is None else params.min_duration_off
+        def found(active: npt.NDArray[np.bool_], min_duration_off: float | None) -> Annotation:
+            off = self.min_duration_off if min_duration_off is None else min_duration_off
             return annotation(active, timeline.frames, params.min_duration_on, off)
 
-        everybody, one = found(timeline.active), found(timeline.exclusive)
+        everybody = found(timeline.active, params.min_duration_off)
+        one = found(timeline.exclusive, None)  # in a gap that is asked to be filled, somebody else may be speaking
         names = {label: f"SPEAKER_{index:02d}" for index, label in enumerate(everybody.labels())}
         return Turns(
             turns=turns(everybody, names, timeline),
             exclusive=turns(one, names, timeline),
             speakers=list(names.values()),
             embeddings=_embeddings(clusters, list(names), analysis.vectors.shape[2]),
-            risky=risky(clusters, self.clusterer),
-            doubtful=doubtful(clusters),
         )
+
+    def survey(self, analysis: Analysis, cancelled: Callable[[], None]) -> Survey:
+        """Risky as well: a clustering that cannot say by itself how many speakers there are."""
+        none = np.zeros(0, dtype=np.int64)
+        if self.clusterer.expects_num_clusters:
+            return Survey(True, none)
+        if not analysis.activity.any():
+            return Survey(False, none)
+        activity, vectors = SlidingWindowFeature(analysis.activity, self.windows), _usable(analysis.vectors)
+        clusters = clustered(self.clusterer, vectors, activity, UNBOUNDED, cancelled)
+        clusters.assigned[~analysis.activity.any(axis=1)] = -2
+        found = risky(clusters, self.clusterer) or unsteady(clusters, self.clusterer, vectors, activity, cancelled)
+        return Survey(found, none if found else doubtful(clusters))
 
 
 def clarity(clusters: Clusters) -> npt.NDArray[np.float64]:

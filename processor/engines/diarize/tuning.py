@@ -3,9 +3,12 @@
 Shapes are fixed for a device, whatever the number of its cores: what a network says of a window depends on nothing else.
 """
 
+import os
 from dataclasses import dataclass
 
 import torch
+
+from turnstream.shares import cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +38,5 @@ def tuning(device: str) -> Tuning:
     network fills the device with 32 windows, and 64 cost it twice as much each. Not measured on Apple's MPS.
     """
     if device == "cpu":
-        return Tuning(segmentation_rows=4, embedding_rows=2, lanes=torch.get_num_threads())
+        return Tuning(segmentation_rows=4, embedding_rows=2, lanes=cores(os.environ))
     return Tuning(segmentation_rows=128, embedding_rows=32, layout=torch.contiguous_format)

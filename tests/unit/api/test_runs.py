@@ -289,3 +289,10 @@ async def test_a_run_is_cancelled_by_itself_and_erased_with_its_job(api, blip):
     assert (await api.client.delete(f"/api/v1/jobs/{job_id}")).status_code == 204
     assert api.kept() == []
     assert len(api.bus.records(Topic.JOB_CONTROL)) == 2  # run-2 before, run-3 now
+
+
+async def test_erasing_one_run_is_refused(api, blip):
+    job_id = await ended_job(api, blip)
+    response = await api.client.delete(f"/api/v1/jobs/{job_id}", params={"run": "live"})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert (await job(api, job_id, "live"))["state"] == "succeeded"

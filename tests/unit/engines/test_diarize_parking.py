@@ -153,15 +153,15 @@ def test_the_time_a_job_was_parked_is_one_of_waiting_for_the_model(shelf: Shelf)
 
 def test_a_job_that_falls_back_while_it_is_parked_goes_on_with_the_model(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     go = threading.Event()
-    plain = QuickClustering.turns
+    plain = QuickClustering.survey
 
-    def turns(self: QuickClustering, *others: object) -> object:
+    def survey(self: QuickClustering, *others: object) -> object:
         assert go.wait(LIMIT)
         return plain(self, *others)
 
     monkeypatch.setattr("processor.engines.listening.TELL", 0)
     monkeypatch.setattr(QuickClustering, "risky", True)
-    monkeypatch.setattr(QuickClustering, "turns", turns)
+    monkeypatch.setattr(QuickClustering, "survey", survey)
     engine = made(shelf, Comings())
     job = shelf.put(task(mode="fast"), spoken(3, windows=9))
     engine.open(job)

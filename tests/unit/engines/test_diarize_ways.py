@@ -103,19 +103,6 @@ def test_a_risky_recording_falls_back_and_keeps_its_segmentation(
     engine.close()
 
 
-def test_a_further_run_that_turns_out_risky_listens_again(
-    model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-):
-    engine = made(shelf, lambda: model)
-    job = shelf.put(task(mode="fast"), conversation())
-    assert computed(engine, job).model.mode == "fast"
-    monkeypatch.setattr(QuickClustering, "risky", True)
-    result = computed(engine, again(job))
-    assert (result.model.mode, result.speakers, result.warnings) == ("exact", ["S3", "S5"], [FELL_BACK])
-    assert shelf.asked == [job.job.id] * 2
-    engine.close()
-
-
 def test_a_model_that_takes_fast_for_no_gain_is_believed(
     model: QuickModel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):

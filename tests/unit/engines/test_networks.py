@@ -129,9 +129,9 @@ def test_torch_uses_all_cores_again_after_a_pass():
 
 
 def test_a_pass_does_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     few = tuning("cpu")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)
+    monkeypatch.setenv("OMP_NUM_THREADS", "32")
     many = tuning("cpu")
     assert (few.segmentation_rows, few.embedding_rows) == (many.segmentation_rows, many.embedding_rows)
     assert many.segmentation_room > few.segmentation_room

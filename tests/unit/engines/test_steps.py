@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processor.engines.diarize import reconstruction, speakers, steps
+from processor.engines.diarize import reconstruction, risk, speakers, steps
 from processor.engines.diarize.analysis import Analysis
-from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn, Turns, cluster
+from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn, Turns, cluster, survey
 from processor.engines.diarize.linkage import centroid_linkage
 from processor.engines.diarize.quiet import quiet
 from processor.engines.diarize.risk import risky
@@ -108,10 +108,9 @@ def test_gaps_and_short_turns_are_upstreams(
     steps = replace(agglomerative.steps(), min_duration_off=own)
     ours = cluster(steps, analysis, DiarizeParams(min_duration_on=on, min_duration_off=off))
     binarize = Stock.to_annotation
+    offs = iter([own if off is None else off, own])  # of the turns, and of the exclusive ones
     with pytest.MonkeyPatch.context() as patch, quiet:
-        patch.setattr(
-            Stock, "to_annotation", staticmethod(lambda scores, **_: binarize(scores, on, own if off is None else off))
-        )
+        patch.setattr(Stock, "to_annotation", staticmethod(lambda scores, **_: binarize(scores, on, next(offs))))
         theirs = agglomerative.output(analysis)
     assert plain(ours.turns) == turns(theirs.speaker_diarization)
     assert plain(ours.exclusive) == turns(theirs.exclusive_speaker_diarization)
@@ -158,7 +157,7 @@ def test_vectors_without_a_direction(
 @pytest.mark.parametrize("windows", [0, 1, 2, 40])
 def test_nobody_speaks(vbx_of: Callable[[int], Stock], windows: int):
     found = cluster(vbx_of(256).steps(), Analysis.blank(windows, 589, 3, 256), DiarizeParams())
-    assert (found.turns, found.exclusive, found.speakers, found.risky) == ([], [], [], False)
+    assert (found.turns, found.exclusive, found.speakers) == ([], [], [])
     assert found.embeddings is not None
     assert found.embeddings.shape == (0, 256)
 
@@ -243,8 +242,11 @@ def test_confidence_falls_with_the_windows_that_hear_nobody(agglomerative: Stock
 # Whether the number of speakers was a near-tie
 
 
-def seen(**others: np.ndarray) -> Clusters:
-    return Clusters(np.zeros((1, 3), np.int64), np.ones((1, 3, 1)), None, **others)
+def seen(heights: list[float] | np.ndarray, priors: list[float] | None = None) -> Clusters:
+    tree = np.zeros((len(heights), 4))
+    tree[:, 2] = heights
+    told = None if priors is None else np.array(priors)
+    return Clusters(np.zeros((1, 3), np.int64), np.ones((1, 3, 1)), None, tree, told)
 
 
 @pytest.mark.parametrize(
@@ -252,14 +254,14 @@ def seen(**others: np.ndarray) -> Clusters:
     [([0.1, 0.3, 1.2], False), ([0.1, 0.7, 1.2], True), ([0.1, 0.72], True), ([0.1, 0.76], False)],
 )
 def test_a_merge_at_the_threshold_is_a_near_tie(agglomerative: Stock, heights: list[float], verdict: bool):
-    assert risky(seen(heights=np.array(heights)), agglomerative.clustering) is verdict
+    assert risky(seen(heights), agglomerative.clustering) is verdict
 
 
 @pytest.mark.parametrize(
     ("priors", "verdict"), [([0.5, 0.5, 1e-30], False), ([0.7, 0.3, 1e-6], True), ([1.0, 1e-8], True), ([1.0], False)]
 )
 def test_a_prior_at_its_cut_is_a_near_tie(vbx_of: Callable[[int], Stock], priors: list[float], verdict: bool):
-    assert risky(seen(heights=np.full(99, 0.6), priors=np.array(priors)), vbx_of(256).clustering) is verdict
+    assert risky(seen(np.full(99, 0.6), priors), vbx_of(256).clustering) is verdict
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ def test_a_prior_at_its_cut_is_a_near_tie(vbx_of: Callable[[int], Stock], priors
 def test_a_speaker_of_few_voice_prints_may_be_a_splinter(
     vbx_of: Callable[[int], Stock], priors: list[float], prints: int, verdict: bool
 ):
-    found = seen(heights=np.full(prints - 1, 0.6), priors=np.array(priors))
+    found = seen(np.full(prints - 1, 0.6), priors)
     assert risky(found, vbx_of(256).clustering) is verdict
 
 
@@ -290,3 +292,37 @@ def test_the_windows_whose_speakers_are_hardest_to_tell_are_doubtful(monkeypatch
 
 def test_one_speaker_alone_leaves_nothing_in_doubt():
     assert steps.doubtful(clusters_of([[[0.9], [0.5]]], [[0, -2]])).tolist() == []
+
+
+def test_two_clear_voices_are_neither_risky_nor_shaken(vbx_of: Callable[[int], Stock]):
+    analysis = Conversation(windows=60, speakers=2, seed=5).analysis()
+    found = survey(vbx_of(256).steps(), analysis)
+    assert not found.risky
+    assert len(found.doubtful) <= 3
+
+
+def test_a_clustering_that_a_little_more_weight_turns_over_is_risky(
+    vbx_of: Callable[[int], Stock], monkeypatch: pytest.MonkeyPatch
+):
+    analysis = Conversation(windows=60, speakers=2, seed=5).analysis()
+    stock = vbx_of(256)
+    before = stock.clustering.Fa
+    monkeypatch.setattr(risk, "SWAY", (0.3,))  # what was heard counts for little: they become one
+    assert survey(stock.steps(), analysis).risky
+    assert stock.clustering.Fa == before
+
+
+def test_names_of_clusters_do_not_matter():
+    ours, theirs = np.array([[0, 1, -2], [1, 0, -2]]), np.array([[1, 0, -2], [0, 1, -2]])
+    assert risk._disagreement(ours, theirs) == 0
+    assert risk._disagreement(ours, np.zeros_like(ours)) == 0.5
+
+
+def test_there_is_nothing_to_survey_in_silence(vbx_of: Callable[[int], Stock]):
+    found = survey(vbx_of(256).steps(), Analysis.blank(4, 589, 3, 256))
+    assert (found.risky, len(found.doubtful)) == (False, 0)
+
+
+def test_a_survey_can_be_called_off(vbx_of: Callable[[int], Stock]):
+    with pytest.raises(JobCancelled):
+        survey(vbx_of(256).steps(), Conversation(windows=20, speakers=2, seed=5).analysis(), lambda: True)
