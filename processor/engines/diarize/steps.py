@@ -94,8 +94,8 @@ def clarity(clusters: Clusters) -> npt.NDArray[np.float64]:
 
 
 def doubtful(clusters: Clusters) -> npt.NDArray[np.int64]:
-    """A share of DOUBTFUL of all windows: those in which a speaker is the least clearly of its cluster, the worst first."""
-    smallest = np.where(clusters.assigned >= 0, margin(clusters), np.inf).min(axis=1, initial=np.inf)
+    """A share of DOUBTFUL of all windows: those in which a speaker is most nearly between two clusters, the worst first."""
+    smallest = np.where(clusters.assigned >= 0, np.abs(margin(clusters)), np.inf).min(axis=1, initial=np.inf)
     worst = np.argsort(smallest, kind="stable")[: math.ceil(DOUBTFUL * len(smallest))]
     return worst[np.isfinite(smallest[worst])]
 

@@ -283,11 +283,11 @@ def test_the_windows_whose_speakers_are_hardest_to_tell_are_doubtful(monkeypatch
     monkeypatch.setattr(steps, "DOUBTFUL", 0.5)
     found = steps.doubtful(
         clusters_of(
-            [[[0.9, 0.1], [0.5, 0.5]], [[0.6, 0.5], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]], [[0.4, 0.5], [0.0, 1.0]]],
+            [[[0.9, 0.1], [0.5, 0.5]], [[0.6, 0.5], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]], [[0.45, 0.5], [0.0, 1.0]]],
             [[0, -2], [0, 1], [-2, -2], [0, 1]],
         )
     )
-    assert found.tolist() == [3, 1]  # the one that is nearer to another speaker first; silence is never in doubt
+    assert found.tolist() == [3, 1]  # the one that is most nearly between two first; silence is never in doubt
 
 
 def test_one_speaker_alone_leaves_nothing_in_doubt():
