@@ -173,7 +173,8 @@ class _Source:
             self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
             if self._apart and self.channels > MAX_TRACKS:
                 raise InvalidRequest(
-                    f"channels=split tells at most {MAX_TRACKS} channels apart, and this recording has {self.channels}"
+                    f"channels=split tells at most {MAX_TRACKS} channels apart, and this recording has {self.channels}: "
+                    "use channels=mix"
                 )
         self.seconds += frame.samples / frame.sample_rate
         if self.seconds > self._max_seconds + 1e-3:  # a sum of many fractions

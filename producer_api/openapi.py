@@ -106,7 +106,12 @@ def run_form(operations: Iterable[Operation]) -> Schema:
         "pattern": RUN_NAME,
         "description": "of the run; by default the next of run-2, run-3 and so on",
     }
-    fields = {"run": name, **_all_params(tuple(operations))}
+    # What is absent stays as the job has it: a client that fills in defaults would undo it.
+    params = {
+        field: {key: value for key, value in schema.items() if key != "default"}
+        for field, schema in _all_params(tuple(operations)).items()
+    }
+    fields = {"run": name, **params}
     return _form(fields, required=[], examples={"three speakers": {"num_speakers": 3}})
 
 

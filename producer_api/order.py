@@ -57,7 +57,10 @@ def read_run(upload: Upload, operation: Operation, params: Params) -> tuple[str 
     _require_known(operation, (*given, *taken_back), (RUN_FIELD,))
     name = upload.fields.get(RUN_FIELD)
     if name is not None and not _is_run_name(name):
-        raise InvalidRequest(f"{name[:100]!r} is no name of a run: 1 to 63 lower-case letters, digits, dots, - and _")
+        raise InvalidRequest(
+            f"{name[:100]!r} is no name of a run: 1 to 63 lower-case letters, digits, "
+            "dots, - and _, the first one a letter or a digit"
+        )
     kept = {field: value for field, value in params.items() if field not in taken_back}
     return name, _validated(operation, kept | given)
 
