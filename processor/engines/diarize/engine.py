@@ -135,7 +135,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         try:
             model: DiarizationModel | None = self._models.get(MODEL)
         except TurnstreamError as error:
-            self._fail([job for job in self._jobs.values() if job.clustering is None], error)
+            self._fail([job for job in self._jobs.values() if job.wants_pass], error)  # others may never want it
             return None
         if model is None:
             return None
