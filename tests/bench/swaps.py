@@ -41,7 +41,8 @@ class Swap:
 
 
 async def swaps(count: int, directory: Path) -> list[Swap]:
-    settings = Settings(data_dir=directory, model_memory_budget=1)
+    # Each job is another run of the first: what that one kept would serve diarization without its model.
+    settings = Settings(data_dir=directory, model_memory_budget=1, keep_analysis=False)
     job = stored_job(settings, directory)
     engine = EngineProcess(settings)
     await engine.start()
