@@ -4,7 +4,6 @@ Stock pyannote runs the network once for each (window, speaker), though only its
 speaker. Here one pass over a window serves all its speakers, and a window where nobody speaks needs none.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from processor.engines.diarize.analysis import Analysis
-from processor.engines.diarize.pieces import Array, Piece
+from processor.engines.diarize.pieces import Array, Embedding, Piece
 from processor.engines.diarize.transfer import to_device
 from processor.engines.diarize.tuning import Tuning
 from processor.engines.diarize.voice import VoiceNetwork
@@ -57,7 +56,7 @@ class Embedder:
         return vectors.cpu().numpy()[: len(pieces)]
 
 
-class WindowEmbedding:
+class WindowEmbedding(Embedding):
     """Exact: a piece is a window in which somebody speaks."""
 
     mode = Mode.EXACT
@@ -68,8 +67,7 @@ class WindowEmbedding:
         """`only`: some of those windows, and no others."""
         self._windows, self._analysis, self._masks = windows, analysis, masks
         spoken = np.flatnonzero(analysis.activity.any(axis=(1, 2))) if only is None else np.sort(only)
-        self._waiting = deque(int(index) for index in spoken)
-        self._count = len(spoken)
+        super().__init__(int(index) for index in spoken)
 
     def pieces(self, room: int) -> list[Piece]:
         return [
@@ -81,11 +79,3 @@ class WindowEmbedding:
         speaking = self._analysis.activity[index].any(axis=0)
         self._analysis.vectors[index, speaking] = value[speaking]
         self._waiting.popleft()
-
-    @property
-    def done(self) -> bool:
-        return not self._waiting
-
-    @property
-    def fraction(self) -> float:
-        return 1 - len(self._waiting) / self._count if self._count else 1.0

@@ -150,7 +150,7 @@ class OpenJob:
         mode = Mode.FAST if fast else Mode.EXACT
         audio, near_ties = AudioFacts.of(self._waveforms[0]), sum(track.near_ties for track in tracks)
         self.kept = Kept(audio, mode, self.fell_back, near_ties, tuple(track.analysis for track in tracks))
-        if mode is Mode.EXACT:
+        if self.final:
             self._let_go_of_recording()
 
     @property
@@ -166,6 +166,7 @@ class OpenJob:
         self.fell_back = any(survey.risky for survey in tracks)
         self.refined, self.clustering = not self.fell_back, None
         if not self.fell_back and not any(len(survey.doubtful) for survey in tracks):
+            self._let_go_of_recording()
             return
         for track, survey in zip(self._tracks, tracks, strict=True):
             track.embed_again(None if self.fell_back else survey.doubtful)

@@ -5,7 +5,6 @@ once, in blocks, and pooled for each window that sees them. What is lost is that
 the window's own mean; docs/decisions/0012-fast-mode.md has what that changes.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +18,7 @@ from torch import Tensor
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.blocks import BANKS, FRAME, HOP, LENGTH, OVERHANG, Blocks
 from processor.engines.diarize.embedding import Masks
-from processor.engines.diarize.pieces import Array, Piece
+from processor.engines.diarize.pieces import Array, Embedding, Piece
 from processor.engines.diarize.transfer import to_device
 from processor.engines.diarize.tuning import Tuning
 from processor.engines.diarize.voice import VoiceNetwork
@@ -40,7 +39,7 @@ class Block(Piece):
     """By block, the frames that it leaves to the next: as many as a window has. To be added to."""
 
 
-class SharedEmbedding:
+class SharedEmbedding(Embedding):
     """A piece is a block in which somebody speaks. Windows get their vectors with the last block they need."""
 
     mode = Mode.FAST
@@ -53,8 +52,7 @@ class SharedEmbedding:
         heard = np.zeros(len(self._blocks.starts) + 1, dtype=np.int64)
         np.add.at(heard, first, 1)
         np.add.at(heard, last + 1, -1)
-        self._waiting = deque(int(block) for block in np.flatnonzero(np.cumsum(heard)[:-1]))
-        self._count = len(self._waiting)
+        super().__init__(int(block) for block in np.flatnonzero(np.cumsum(heard)[:-1]))
         order = np.argsort(last, kind="stable")
         self._ends = np.searchsorted(last[order], np.arange(len(heard)))
         self._by_end = spoken[order]
@@ -114,14 +112,6 @@ class SharedEmbedding:
         self._waiting.popleft()
         for older in [block for block in self._tails if block < index or not self._waiting]:
             del self._tails[older]
-
-    @property
-    def done(self) -> bool:
-        return not self._waiting
-
-    @property
-    def fraction(self) -> float:
-        return 1 - len(self._waiting) / self._count if self._count else 1.0
 
 
 class SharedEmbedder:
