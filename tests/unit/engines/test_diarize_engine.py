@@ -38,16 +38,6 @@ LIMIT = 30
 
 
 @pytest.fixture
-def model():
-    return QuickModel()
-
-
-@pytest.fixture
-def shelf():
-    return Shelf()
-
-
-@pytest.fixture
 def engine(model: QuickModel, shelf: Shelf) -> Iterator[DiarizeEngine]:
     engine = made(shelf, lambda: model)
     yield engine

@@ -21,16 +21,6 @@ from tests.support.engine import (
 )
 
 
-@pytest.fixture
-def model():
-    return QuickModel()
-
-
-@pytest.fixture
-def shelf():
-    return Shelf()
-
-
 def test_a_further_run_starts_from_what_was_kept(model: QuickModel, shelf: Shelf):
     engine = made(shelf, lambda: model)
     job = shelf.put(task(), conversation())

@@ -32,16 +32,6 @@ from tests.support.engine import (
 LIMIT = 30
 
 
-@pytest.fixture
-def model():
-    return QuickModel()
-
-
-@pytest.fixture
-def shelf():
-    return Shelf()
-
-
 # Fast mode
 
 
