@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.errors import BrokerUnavailable, EventInvalid, LayoutMismatch
-from schemas.topics import Layout, Topic, TopicSpec
+from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic, TopicSpec
 from tests.support.brokers import EmbeddedBroker, forget_topics
 from tests.support.real import REAL_KAFKA
 from tests.support.real import Kafka as KafkaServer
@@ -33,6 +33,7 @@ SOON = 15.0
 JOBS = TopicSpec(name=Topic.JOBS, partitions=3)
 RESULTS = TopicSpec(name=Topic.DIARIZATION_RESULTS, partitions=2)
 CONTROL = TopicSpec(name=Topic.JOB_CONTROL, partitions=1)
+[DEAD] = [spec for spec in Layout().topics() if spec.name == Topic.JOBS_DLQ]
 
 
 class World(Protocol):
@@ -332,6 +333,57 @@ async def test_a_topic_that_is_not_there_yet_is_waited_for(bus: Bus) -> None:
     await bus.ensure_topics([TopicSpec(name=Topic.JOB_PROGRESS, partitions=1)])
     await bus.publish(Topic.JOB_PROGRESS, key=None, value=b"x")
     assert [record.value for record in await reading] == [b"x"]
+
+
+# What a topic holds now
+
+
+async def snapshot(bus: Bus, topic: str) -> list[Record]:
+    async with asyncio.timeout(SOON):
+        return [record async for record in bus.snapshot(topic)]
+
+
+async def test_a_snapshot_has_all_that_was_published_and_ends(bus: Bus) -> None:
+    assert await snapshot(bus, Topic.JOBS) == []
+    # Many at once: they reach the broker in batches.
+    sent = await asyncio.gather(
+        *(bus.publish(Topic.JOBS, key=None, value=b"%d" % n, headers=(("n", b"1"),)) for n in range(3000))
+    )
+    records = await snapshot(bus, Topic.JOBS)
+    assert {record.position: record.value for record in records} == {at: b"%d" % n for n, at in enumerate(sent)}
+    for partition in range(JOBS.partitions):
+        offsets = [record.position.offset for record in records if record.position.partition == partition]
+        assert offsets == list(range(len(offsets)))
+    await bus.publish(Topic.JOBS, key=b"later", value=b"later")
+    assert len(await snapshot(bus, Topic.JOBS)) == 3001
+
+
+async def test_a_snapshot_brings_large_records(bus: Bus) -> None:
+    await bus.ensure_topics([DEAD])
+    values = [bytes([n]) * DEAD_LETTER_LIMIT for n in range(3)]
+    for value in values:
+        await bus.publish(Topic.JOBS_DLQ, key=b"key", value=value)
+    assert [record.value for record in await snapshot(bus, Topic.JOBS_DLQ)] == values
+
+
+async def test_a_snapshot_can_be_left_and_the_next_begins_anew(bus: Bus) -> None:
+    for n in range(3):
+        await bus.publish(Topic.JOB_CONTROL, key=None, value=b"%d" % n)
+    async with asyncio.timeout(SOON), aclosing(bus.snapshot(Topic.JOB_CONTROL)) as records:
+        assert (await anext(records)).value == b"0"
+    assert [record.value for record in await snapshot(bus, Topic.JOB_CONTROL)] == [b"0", b"1", b"2"]
+
+
+async def test_a_snapshot_of_an_unknown_topic_is_an_error(bus: Bus) -> None:
+    with pytest.raises(BrokerUnavailable):
+        await snapshot(bus, Topic.JOB_PROGRESS)
+
+
+@on_brokers_that_go_away
+async def test_a_snapshot_of_a_broker_that_is_away_is_an_error(world: World, bus: Bus) -> None:
+    await world.take_away()
+    with pytest.raises(BrokerUnavailable):
+        await snapshot(bus, Topic.JOBS)
 
 
 # Topics

@@ -68,6 +68,14 @@ class Bus(ABC):
         """
 
     @abstractmethod
+    def snapshot(self, topic: str) -> AsyncGenerator[Record, None]:
+        """What a topic holds now: every partition from its beginning to its present end, without a group.
+
+        Each partition's records come in their order; what is published meanwhile may be among them or not. Raises
+        BrokerUnavailable where the topic does not exist, or the broker goes away before the end.
+        """
+
+    @abstractmethod
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that are missing and verify all. Raises LayoutMismatch where partition counts differ."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -30,6 +30,7 @@ from schemas.topics import Layout, TopicSpec
 from turnstream.bus.base import Bus, Position, Reach, Record, require_growth, verify_partitions
 from turnstream.bus.driver import LOG, UNSETTLED, tolerating, translated
 from turnstream.bus.kafka_reader import TopicReader, position
+from turnstream.bus.kafka_snapshot import TopicSnapshot
 from turnstream.settings import BrokerKind, Settings
 
 Answer = TypeVar("Answer")
@@ -67,7 +68,7 @@ class KafkaBus(Bus):
             "queue.buffering.max.messages": 10_000,
             "queue.buffering.max.kbytes": 64 << 10,
         }
-        self._readers: set[TopicReader] = set()
+        self._readers: set[TopicReader | TopicSnapshot] = set()
         self._closing = threading.Event()
 
     @classmethod
@@ -116,8 +117,17 @@ class KafkaBus(Bus):
             raise translated(error.args[0], f"publishing to {topic}") from error
         return await acknowledged
 
-    async def read(self, topic: str, *, since: float | None = None) -> AsyncGenerator[Record, None]:
-        reader = TopicReader(self._admin, self._common, topic, since)
+    def read(self, topic: str, *, since: float | None = None) -> AsyncGenerator[Record, None]:
+        return self._records(TopicReader(self._admin, self._common, topic, since))
+
+    async def snapshot(self, topic: str) -> AsyncGenerator[Record, None]:
+        async with self._asking(f"reading {topic}"):
+            partitions = range(await self._partitions(topic))
+        async with aclosing(self._records(TopicSnapshot(self._common, topic, partitions, self._timeout))) as records:
+            async for record in records:
+                yield record
+
+    async def _records(self, reader: TopicReader | TopicSnapshot) -> AsyncGenerator[Record, None]:
         self._readers.add(reader)
         try:
             while batch := await reader.batch():

@@ -19,7 +19,7 @@ _SEEK = 0.1  # seconds between two looks for a topic that is not there yet
 _LEADERS = 1.0  # seconds that learning the partitions' leaders may take
 _ANSWER = 5.0  # seconds such a look may take; nothing waits for it
 
-_CONSUMING: dict[str, Any] = {
+CONSUMING: dict[str, Any] = {
     "group.id": "turnstream-reader",  # the driver wants a name; partitions are assigned by hand and nothing is committed
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
@@ -41,7 +41,7 @@ class TopicReader:
 
     def __init__(self, admin: AdminClient, config: dict[str, Any], topic: str, since: float | None) -> None:
         self._admin = admin
-        self._config = config | _CONSUMING
+        self._config = config | CONSUMING
         self._topic = topic
         self._since_ms = int((since or 0) * 1000)  # as coarse as the timestamps it is compared with
         self._consumer: Consumer | None = None
@@ -105,10 +105,10 @@ class TopicReader:
             return []
         # The driver repeats and mends by itself what it reports as an error here.
         messages = [m for m in (first, *consumer.consume(_BATCH - 1, timeout=0)) if m.error() is None]
-        return [_record(m) for m in messages if m.timestamp()[1] >= self._since_ms]
+        return [record(m) for m in messages if m.timestamp()[1] >= self._since_ms]
 
 
-def _record(message: Message) -> Record:
+def record(message: Message) -> Record:
     return Record(
         position=position(message),
         key=message.key(),

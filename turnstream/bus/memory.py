@@ -73,6 +73,11 @@ class MemoryBus(Bus):
                 if round(record.timestamp * 1000) >= since_ms:
                     yield record
 
+    async def snapshot(self, topic: str) -> AsyncGenerator[Record, None]:
+        await self._reached()
+        for record in [record for log in self._found(topic).partitions for record in log]:
+            yield record
+
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         await self._reached()
         for spec in specs:
