@@ -1,15 +1,13 @@
 """How a run of a job comes onto `gpu-jobs`, and how its mark says so."""
 
-from datetime import UTC, datetime
-
 from producer_api.broker_watch import BrokerWatch
 from producer_api.threads import Threads
 from schemas.errors import BrokerUnavailable, InvalidRequest
-from schemas.events import JOB_REQUESTED, Event, event_id
-from schemas.jobs import Job, JobRequested
-from schemas.topics import JOB_EVENT_LIMIT, Topic
+from schemas.jobs import Job
+from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Bus
-from turnstream.records import Mark, MarkState, Records
+from turnstream.publishing import publish_job, requested
+from turnstream.records import Records
 
 SOURCE = "/turnstream/producer-api"
 
@@ -26,34 +24,12 @@ class Publisher:
 
         Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch.
 
-        `topic_id` is the incarnation of the topic as it was known before: should the broker lose everything meanwhile, the
-        mark names the one that is gone, and the sweep publishes again.
+        `topic_id` is the incarnation of the topic as it was known before.
         """
         if topic_id is None:
             raise BrokerUnavailable("The topics are not there yet")
         layout = self._watch.require_layout()
-        event = Event.of(
-            JOB_REQUESTED,
-            SOURCE,
-            subject=job.id,
-            id_=event_id(job.id, run),
-            data=requested(job, run),
-            traceparent=traceparent,
-        )
-        position = await self._bus.publish(
-            Topic.JOBS,
-            key=event.key,
-            value=event.data,
-            headers=event.headers,
-            partition=layout.partition(job.id, job.operation, job.lane),
-        )
-        mark = Mark(
-            state=MarkState.QUEUED,
-            at=datetime.now(UTC),
-            topic_id=topic_id,
-            partition=position.partition,
-            offset=position.offset,
-        )
+        mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, traceparent=traceparent)
         await self._threads.run(self._records.put_mark, job.id, run, mark)
 
     async def accept(self, job: Job, run: str, traceparent: str) -> None:
@@ -73,7 +49,3 @@ def require_size(job: Job, run: str) -> None:
     size = len(requested(job, run).model_dump_json(exclude_none=True).encode())
     if size > JOB_EVENT_LIMIT:
         raise InvalidRequest(f"The parameters are too large: the job event has {size} bytes, {JOB_EVENT_LIMIT} at most")
-
-
-def requested(job: Job, run: str) -> JobRequested:
-    return JobRequested.model_validate(job.model_dump() | {"job_id": job.id, "run": run})
