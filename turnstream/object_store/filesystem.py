@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from schemas.errors import StoreUnavailable
+from turnstream.disk import unavailable
 from turnstream.object_store.base import BadKey, ObjectExists, ObjectInfo, ObjectNotFound, ObjectStore
 from turnstream.object_store.keys import check_key, check_prefix
 from turnstream.object_store.streams import CHUNK, Limited, Measured
@@ -25,18 +25,6 @@ TEMPORARIES = ".tmp"
 TEMPORARY_AGE = 3600.0
 """Seconds after its last byte when a temporary file counts as left behind by a crash."""
 _PLACING_TRIES = 100
-
-REMEDIES = {
-    errno.ENOSPC: "the disk is full: free some space, or set DATA_DIR to a larger disk",
-    errno.EDQUOT: "the disk quota is used up: free some space, or set DATA_DIR to another disk",
-    errno.EACCES: "this user may not write there: change its owner, or set DATA_DIR",
-    errno.EPERM: "the file system does not allow it (hard links are needed): set DATA_DIR to one that does",
-    errno.ENOTSUP: "the file system has no hard links: set DATA_DIR to one that has",
-    errno.EROFS: "it is mounted read-only: mount it writable, or set DATA_DIR",
-    errno.ENOENT: "the directory is gone: bring it back, or start again to make it anew",
-    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
-}
-"""What to do about a failure of the operating system."""
 
 
 class FilesystemStore(ObjectStore):
@@ -204,8 +192,7 @@ class FilesystemStore(ObjectStore):
             self._fail(error)
 
     def _fail(self, error: OSError) -> NoReturn:
-        remedy = REMEDIES.get(error.errno or 0, "see DATA_DIR")
-        raise StoreUnavailable(f"objects are kept in {self.root}: {error.strerror or error} ({remedy})") from error
+        raise unavailable("objects are kept", self.root, error) from error
 
 
 def _info(key: str, path: Path) -> ObjectInfo:

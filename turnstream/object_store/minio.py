@@ -1,7 +1,7 @@
 """Objects in a bucket of MinIO or another S3 server.
 
 Every wait is bounded: a request is tried three times within `timeout` seconds, and a server's own Retry-After is not obeyed.
-A stream larger than a part takes one request for each.
+A stream larger than a part takes one request for each; one that breaks while it is read goes on where it broke.
 """
 
 import io
@@ -10,7 +10,9 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from functools import partial
+from http import HTTPStatus
+from typing import Any, BinaryIO, cast
 
 import urllib3
 from minio import Minio
@@ -23,10 +25,8 @@ from schemas.errors import StoreUnavailable
 from turnstream.object_store import minio_errors
 from turnstream.object_store.base import BadKey, ObjectExists, ObjectInfo, ObjectStore
 from turnstream.object_store.keys import check_key, check_prefix
+from turnstream.object_store.minio_body import Body
 from turnstream.object_store.streams import Measured
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 PART_SIZE = 5 << 20
 """Bytes of a part: the least that S3 takes, and what a stream holds in memory at most (twice)."""
@@ -110,11 +110,19 @@ class MinioStore(ObjectStore):
         if response is None:
             yield io.BytesIO()
             return
-        try:
-            yield io.BufferedReader(_Body(self._where, key, response), 1 << 16)
-        finally:
-            response.close()
-            response.release_conn()
+
+        rest = partial(self._rest, key, response.headers.get("ETag", "*"), offset, length)
+        with io.BufferedReader(Body(self._where, key, response, rest), 1 << 16) as stream:
+            yield stream
+
+    def _rest(self, key: str, etag: str, offset: int, length: int | None, done: int) -> BaseHTTPResponse:
+        """What follows `done` bytes of a range, of the object with this ETag alone."""
+        left = 0 if length is None else length - done
+        with self._calling(key):
+            answer = self._client.get_object(self.bucket, key, offset + done, left, request_headers={"If-Match": etag})
+            if offset + done and answer.status != HTTPStatus.PARTIAL_CONTENT:
+                raise StoreUnavailable(f"the object store {self._where} broke off, and gives no parts of objects")
+            return answer
 
     def _request_range(self, key: str, offset: int, length: int | None) -> BaseHTTPResponse | None:
         if length == 0:  # 0 means "all" to the client
@@ -201,7 +209,7 @@ class _Pool(urllib3.PoolManager):
             retries=urllib3.Retry(
                 total=TRIES - 1,
                 backoff_factor=0.2,
-                status_forcelist=[500, 502, 503, 504],
+                status_forcelist=[429, 500, 502, 503, 504],
                 raise_on_status=False,  # the last answer says more than "too many retries"
                 respect_retry_after_header=False,  # it may ask for minutes
             ),
@@ -227,22 +235,3 @@ class _Pool(urllib3.PoolManager):
 def _makes_object(method: str, url: str) -> bool:
     """A whole object's PUT, or the POST that completes one sent in parts; not what comes between."""
     return (method == "PUT" and "partNumber=" not in url) or (method == "POST" and "uploadId=" in url)
-
-
-class _Body(io.RawIOBase):
-    """An answer's body whose failures are the port's."""
-
-    def __init__(self, where: str, key: str, response: BaseHTTPResponse) -> None:
-        self._where = where
-        self._key = key
-        self._response = response
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "Buffer", /) -> int:
-        view = memoryview(buffer)
-        with minio_errors.translated(self._where, self._key):
-            data = self._response.read(len(view))
-        view[: len(data)] = data
-        return len(data)

@@ -27,6 +27,7 @@ _REFUSALS = {
     "AuthorizationHeaderMalformed": "the region is another one: see MINIO_REGION",
     "XMinioStorageFull": "its disks are full: free some space",
     "NoSuchBucket": "the bucket is gone; it will be made again",
+    "PreconditionFailed": "the object was replaced while it was read",
 }
 
 

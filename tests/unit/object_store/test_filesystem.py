@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import StoreUnavailable
+from turnstream.disk import REMEDIES
 from turnstream.object_store.base import BadKey, ObjectNotFound
-from turnstream.object_store.filesystem import REMEDIES, TEMPORARIES, TEMPORARY_AGE, FilesystemStore
+from turnstream.object_store.filesystem import TEMPORARIES, TEMPORARY_AGE, FilesystemStore
 
 
 @pytest.fixture

@@ -254,17 +254,58 @@ def test_a_bucket_that_vanished_is_made_again(server: S3Server, store: MinioStor
 # Connections
 
 
-def test_a_body_that_breaks_off_is_unavailable(server: S3Server, store: MinioStore) -> None:
-    store.put("k", bytes(1000))
+def broken_off(after: int) -> Callable[[Environ, StartResponse, App], Iterable[bytes]]:
+    """The server's own answer, up to so many bytes of its body."""
 
-    def break_off(environ: Environ, start_response: StartResponse, serve: App) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Length", "1000"), ("Connection", "close")])
-        return [bytes(400)]
+    def fault(environ: Environ, start_response: StartResponse, serve: App) -> Iterable[bytes]:
+        body = b"".join(serve(environ, start_response))
+        return [body[:after]]
 
-    server.fault = Requests(break_off)
-    with pytest.raises(StoreUnavailable), store.open("k") as stream:
-        assert stream.read(300) == bytes(300)
-        stream.read()
+    return fault
+
+
+CONTENT = bytes(range(250)) * 4000
+
+
+def test_a_body_that_breaks_off_is_fetched_on_from_where_it_broke(server: S3Server, store: MinioStore) -> None:
+    store.put("k", CONTENT)
+    server.fault = requests = Requests(broken_off(after=400_000), times=2)
+    assert store.get("k") == CONTENT
+    assert requests.seen == ["GET"] * 3
+    server.fault = requests = Requests(broken_off(after=100_000), times=1)
+    with store.open("k", offset=777, length=555_555) as stream:
+        assert stream.read() == CONTENT[777 : 777 + 555_555]
+    assert requests.seen == ["GET"] * 2
+
+
+def test_a_body_that_breaks_off_each_time_is_unavailable(server: S3Server, store: MinioStore) -> None:
+    store.put("k", CONTENT)
+    server.fault = requests = Requests(broken_off(after=0))
+    with pytest.raises(StoreUnavailable, match="connection failed"):
+        store.get("k")
+    assert requests.seen == ["GET"] * TRIES
+
+
+def test_what_is_replaced_while_it_is_read_is_not_mixed(server: S3Server, store: MinioStore) -> None:
+    store.put("k", CONTENT)
+    server.fault = Requests(broken_off(after=400_000), times=1)
+    with store.open("k") as stream:
+        stream.read(1000)
+        store.put("k", CONTENT[::-1])
+        with pytest.raises(StoreUnavailable, match="replaced while it was read"):
+            stream.read()
+
+
+def test_a_server_that_gives_the_whole_for_a_part_is_not_believed(server: S3Server, store: MinioStore) -> None:
+    store.put("k", CONTENT)
+
+    def whole(environ: Environ, start_response: StartResponse, serve: App) -> Iterable[bytes]:
+        environ.pop("HTTP_RANGE", None)
+        return broken_off(after=400_000)(environ, start_response, serve)
+
+    server.fault = Requests(whole)
+    with pytest.raises(StoreUnavailable, match="gives no parts"):
+        store.get("k")
 
 
 class KeptAlive(BaseHTTPRequestHandler):
