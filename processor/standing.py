@@ -5,7 +5,7 @@ from enum import Enum, auto
 
 from processor.delivery import accepted, persistently
 from processor.held import Held
-from turnstream.records import Records
+from turnstream.records import Attempts, Records
 
 
 class Standing(Enum):
@@ -43,7 +43,9 @@ async def keep_stage(records: Records, held: Held, stage: str) -> None:
 
 async def _put_attempts(records: Records, held: Held, attempts: int) -> None:
     put = records.put_attempts
-    await persistently(f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, attempts))
+    await persistently(
+        f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, Attempts(count=attempts))
+    )
 
 
 def _look(records: Records, held: Held) -> Standing | int:
@@ -54,4 +56,4 @@ def _look(records: Records, held: Held) -> Standing | int:
     for stage in held.operation.stages:
         if stage not in held.found and (found := records.stage(*held.id, stage)) is not None:
             held.found[stage] = found
-    return records.attempts(*held.id)
+    return records.attempts(*held.id).count

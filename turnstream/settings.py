@@ -1,19 +1,26 @@
 """Every setting, read from the environment or from `.env`. The names are upper case there: `api_key` is API_KEY."""
 
 import hashlib
+import socket
+import zlib
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.errors import SettingsInvalid
 from schemas.jobs import Mode
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+
+def _listed(value: Any) -> Any:
+    """A list as people write one into an environment variable."""
+    return value.split(",") if isinstance(value, str) else value
 
 
 class StoreKind(StrEnum):
@@ -26,6 +33,14 @@ class BrokerKind(StrEnum):
 
     EMBEDDED = "embedded"
     KAFKA = "kafka"
+
+
+class DeliveryKind(StrEnum):
+    """What the broker is asked to promise about the events of a run's end."""
+
+    AUTO = "auto"
+    AT_LEAST_ONCE = "at_least_once"
+    TRANSACTIONAL = "transactional"
 
 
 class Settings(BaseSettings):
@@ -94,6 +109,11 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$",
         description="under which this worker keeps its state; another for each on a machine",
     )
+    worker_id: str = Field(
+        default="",
+        max_length=200,
+        description="this worker's fixed place in its group, another for each; by default made of host, WORKER_NAME and DATA_DIR",
+    )
     metrics_host: str = Field(default="127.0.0.1", description="address the worker serves /metrics on")
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="its port, the next one for each further worker; 0: a free one"
@@ -123,6 +143,11 @@ class Settings(BaseSettings):
     # What the stack stands on
     data_dir: Path = Field(default=Path("data"), description="objects, spools and state of this machine")
     broker: BrokerKind = Field(default=BrokerKind.EMBEDDED, description="embedded, or kafka for Apache Kafka")
+    delivery: DeliveryKind = Field(
+        default=DeliveryKind.AUTO,
+        description="transactional: each end is told once; at_least_once: maybe again after a crash, under the same event "
+        "id; auto: transactional where BROKER=kafka, which alone can do it",
+    )
     kafka_bootstrap_servers: str = Field(
         default="", description="host:port of the broker; empty: `turnstream up` starts the embedded one"
     )
@@ -152,6 +177,10 @@ class Settings(BaseSettings):
         "Fairness among keys reaches as far",
     )
     max_attempts: int = Field(default=3, ge=1, le=100, description="times a job is tried before it fails")
+    retry_delays: Annotated[tuple[float, float, float], BeforeValidator(_listed), NoDecode] = Field(
+        default=(5.0, 60.0, 600.0),
+        description="seconds until a job is tried again whose failure may pass: the three tiers of gpu-jobs.retry",
+    )
     waveform_memory: int = Field(
         default=512 * MiB,
         ge=0,
@@ -188,6 +217,18 @@ class Settings(BaseSettings):
         except ValueError:
             return False
 
+    @cached_property
+    def instance(self) -> str:
+        """The worker's name among all workers: the same after a restart, another's never."""
+        where = zlib.crc32(str(self.data_dir.absolute()).encode())
+        return self.worker_id or f"{socket.gethostname()}.{self.worker_name}.{where:08x}"
+
+    @property
+    def transactional(self) -> bool:
+        if self.delivery is DeliveryKind.AUTO:
+            return self.broker is BrokerKind.KAFKA
+        return self.delivery is DeliveryKind.TRANSACTIONAL
+
     def require_protection(self) -> None:
         """Raises SettingsInvalid where other machines could call and no key is asked of them."""
         if not self.api_keys and not self.loopback_only:
@@ -203,6 +244,8 @@ class Settings(BaseSettings):
     def _kafka_has_an_address(self) -> Self:
         if self.broker is BrokerKind.KAFKA and not self.kafka_bootstrap_servers:
             raise ValueError("BROKER=kafka wants KAFKA_BOOTSTRAP_SERVERS, such as broker:9092")
+        if self.transactional and self.broker is BrokerKind.EMBEDDED:
+            raise ValueError("DELIVERY=transactional wants BROKER=kafka: the embedded broker knows no transactions")
         return self
 
 

@@ -104,7 +104,7 @@ class Stack:
         return outcome[0] if outcome else None
 
     def attempts(self, id: Id) -> int:
-        return self.records.attempts(*id)
+        return self.records.attempts(*id).count
 
     async def until(self, condition: Callable[[], object], limit: float = 40) -> None:
         try:

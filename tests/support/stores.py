@@ -133,3 +133,26 @@ class WatchedStore(MemoryStore):
     def delete(self, key: str) -> None:
         self._note(f"delete {key}")
         super().delete(key)
+
+
+class RacedStore(MemoryStore):
+    """Before its change number `moment`, counted from 0, somebody else does what `rival` does."""
+
+    def __init__(self, moment: int, rival: Callable[[ObjectStore], None]) -> None:
+        super().__init__()
+        self._left = moment
+        self._rival: Callable[[ObjectStore], None] | None = rival
+
+    def _change(self) -> None:
+        if self._left == 0 and self._rival is not None:
+            rival, self._rival = self._rival, None
+            rival(self)
+        self._left -= 1
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        self._change()
+        super().put(key, data, if_absent=if_absent)
+
+    def delete(self, key: str) -> None:
+        self._change()
+        super().delete(key)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
 from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState
 from schemas.topics import Layout
-from tests.support.stores import S3Server, WatchedStore, keys, minio_store
+from tests.support.stores import RacedStore, S3Server, WatchedStore, keys, minio_store
 from turnstream.object_store.base import ObjectNotFound, ObjectStore
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import CANCELLED, Ending, Mark, MarkState, Records, RunRequest, reference
+from turnstream.records import CANCELLED, Attempts, Ending, Mark, MarkState, Records, RunRequest, reference
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 AUDIO = b"RIFF and so on"
@@ -79,7 +80,7 @@ def test_an_unknown_job_is_not_found(records: Records, tmp_path: Path) -> None:
     assert records.mark(job_id(1), LIVE_RUN) is None
     assert records.ending(job_id(1), LIVE_RUN) is None
     assert records.outcome(job_id(1), LIVE_RUN) is None
-    assert records.attempts(job_id(1), LIVE_RUN) == 0
+    assert records.attempts(job_id(1), LIVE_RUN).count == 0
 
 
 @pytest.mark.parametrize("changes", range(4))
@@ -189,7 +190,7 @@ def test_erased_and_damaged_jobs_are_left_out(records: Records, store: MemorySto
 def populate(records: Records) -> Job:
     """A job that has ended, with a replay under way, beside another one."""
     job = create(records, make_job())
-    records.put_attempts(job.id, LIVE_RUN, 1)
+    records.put_attempts(job.id, LIVE_RUN, Attempts(count=1))
     records.put_result(job.id, LIVE_RUN, RESULT)
     records.remove_mark(job.id, LIVE_RUN)
     records.put_mark(job.id, "replay", Mark(state=MarkState.QUEUED, at=NOON))
@@ -204,7 +205,7 @@ def test_erase_removes_everything_about_a_job_and_nothing_else(records: Records,
     assert records.job(other.id) == other
 
 
-@pytest.mark.parametrize("changes", range(9))
+@pytest.mark.parametrize("changes", range(10))
 def test_an_erasure_interrupted_anywhere_is_whole_or_found_by_the_sweep(changes: int) -> None:
     store = WatchedStore()
     records = Records(store)
@@ -226,12 +227,12 @@ def test_an_erasure_interrupted_anywhere_is_whole_or_found_by_the_sweep(changes:
         assert keys(store) == [f"pending/{job.id}/replay"]
 
 
-def test_an_erasure_takes_the_nine_steps_that_are_interrupted_above() -> None:
+def test_an_erasure_takes_the_ten_steps_that_are_interrupted_above() -> None:
     store = WatchedStore()
     job = populate(Records(store))
     store.changes.clear()
     Records(store).erase(job)
-    assert len(set(store.changes)) == 9 - 1  # the index entry is deleted twice
+    assert len(set(store.changes)) == 10 - 1  # the index entry is deleted twice
     assert store.changes[0] == f"put pending/{job.id}/live"
     assert store.changes[-2:] == [f"delete pending/{job.id}/live", f"delete pending/{job.id}/replay"]
 
@@ -265,9 +266,9 @@ def test_a_mark_that_goes_while_pending_is_read_is_left_out(records: Records) ->
 
 
 def test_attempts_are_counted_a_run(records: Records) -> None:
-    records.put_attempts(job_id(1), LIVE_RUN, 2)
-    assert records.attempts(job_id(1), LIVE_RUN) == 2
-    assert records.attempts(job_id(1), "replay") == 0
+    records.put_attempts(job_id(1), LIVE_RUN, Attempts(count=2))
+    assert records.attempts(job_id(1), LIVE_RUN).count == 2
+    assert records.attempts(job_id(1), "replay").count == 0
 
 
 # Endings
@@ -283,29 +284,61 @@ def put_all(records: Records, names: tuple[str, ...]) -> None:
         calls[name]()
 
 
-@pytest.mark.parametrize(
-    ("names", "state", "error"),
-    [
-        (("result",), JobState.SUCCEEDED, None),
-        (("error",), JobState.FAILED, FAILURE),
-        (("cancelled",), JobState.CANCELLED, CANCELLED),
-        (("cancelled", "error"), JobState.FAILED, FAILURE),
-        (("cancelled", "result"), JobState.SUCCEEDED, None),
-        (("cancelled", "error", "result"), JobState.SUCCEEDED, None),
-    ],
-)
-def test_a_run_has_one_ending(
-    records: Records, names: tuple[str, ...], state: JobState, error: ErrorInfo | None
-) -> None:
+ENDS = {
+    "result": (JobState.SUCCEEDED, None),
+    "error": (JobState.FAILED, FAILURE),
+    "cancelled": (JobState.CANCELLED, CANCELLED),
+}
+
+
+@pytest.mark.parametrize("names", [names for n in (1, 2, 3) for names in permutations(ENDS, n)])
+def test_a_run_has_one_ending_and_it_is_the_first(records: Records, store: MemoryStore, names: tuple[str, ...]) -> None:
     put_all(records, names)
     ending = records.ending(job_id(1), LIVE_RUN)
     assert ending is not None
-    assert (ending.state, ending.error) == (state, error)
-    assert records.outcome(job_id(1), LIVE_RUN) == (state, error)
+    assert (ending.state, ending.error) == ENDS[names[0]]
+    assert records.outcome(job_id(1), LIVE_RUN) == ENDS[names[0]]
     assert records.store.get(ending.key) == ending.body
     assert records.ended(job_id(1), LIVE_RUN)
-    assert records.cancelled(job_id(1), LIVE_RUN) == ("cancelled" in names)
+    assert records.cancelled(job_id(1), LIVE_RUN) == (names[0] == "cancelled")
     assert not records.ended(job_id(1), "replay")
+    prefix = f"jobs/{job_id(1)}/runs/live/"
+    assert [key.removeprefix(prefix) for key in keys(store)] == sorted(("ended.json", f"{names[0]}.json"))
+
+
+@pytest.mark.parametrize("ours", ENDS)
+@pytest.mark.parametrize("theirs", ENDS)
+def test_of_two_that_race_one_ends_the_run(ours: str, theirs: str) -> None:
+    """The other one comes between every two steps of the first in turn."""
+    for moment in range(3):
+        store = RacedStore(moment, lambda store: put_all(Records(store), (theirs,)))
+        records = Records(store)
+        put_all(records, (ours,))
+        outcome = records.outcome(job_id(1), LIVE_RUN)
+        assert outcome in {ENDS[ours], ENDS[theirs]}
+        (name,) = (name for name, end in ENDS.items() if end == outcome)
+        names = {key.rpartition("/")[2] for key in keys(store)}
+        assert names == {"ended.json", f"{name}.json"}, moment
+
+
+def test_a_result_whose_claimant_died_is_adopted(records: Records, store: MemoryStore) -> None:
+    records.put_result(job_id(1), LIVE_RUN, RESULT)
+    store.delete(f"jobs/{job_id(1)}/runs/live/ended.json")
+    assert not records.ended(job_id(1), LIVE_RUN)
+    assert records.adopt_result(job_id(1), LIVE_RUN)
+    assert records.outcome(job_id(1), LIVE_RUN) == (JobState.SUCCEEDED, None)
+    assert not records.adopt_result(job_id(1), "replay")
+
+
+@pytest.mark.parametrize("name", ["error", "cancelled"])
+def test_an_ending_whose_claimant_died_is_completed(records: Records, store: MemoryStore, name: str) -> None:
+    put_all(records, (name,))
+    key = f"jobs/{job_id(1)}/runs/live/{name}.json"
+    store.delete(key)
+    records.complete_ending(job_id(1), LIVE_RUN)
+    ending = records.ending(job_id(1), LIVE_RUN)
+    assert ending is not None
+    assert store.get(key) == ending.body
 
 
 def test_the_first_result_stays(records: Records) -> None:
@@ -519,7 +552,7 @@ def test_every_call_passes_on_that_the_store_is_away(records: Records, store: Me
         lambda: records.erase_unindexed(job.id),
         lambda: records.mark(job.id, LIVE_RUN),
         lambda: list(records.pending()),
-        lambda: records.attempts(job.id, LIVE_RUN),
+        lambda: records.attempts(job.id, LIVE_RUN).count,
         lambda: records.ending(job.id, LIVE_RUN),
         lambda: records.outcome(job.id, LIVE_RUN),
         lambda: records.ended(job.id, LIVE_RUN),

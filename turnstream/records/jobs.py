@@ -12,10 +12,13 @@ from typing import BinaryIO
 
 from schemas.errors import JobNotFound, StoreUnavailable
 from schemas.jobs import LIVE_RUN, Job
+from turnstream import points
 from turnstream.object_store.base import ObjectNotFound, exists
 from turnstream.records.agreements import Agreements
+from turnstream.records.endings import runs_prefix
+from turnstream.records.marks import Mark, MarkState, mark_key
 from turnstream.records.objects import Damaged
-from turnstream.records.runs import Mark, MarkState, Runs, mark_key, runs_prefix
+from turnstream.records.runs import Runs
 
 log = logging.getLogger("turnstream.records")
 
@@ -44,10 +47,14 @@ class Records(Runs, Agreements):
     def create(self, job: Job, audio: BinaryIO | None) -> None:
         """Store an accepted job and its recording. The mark comes first: whatever is interrupted here, the sweep finds it."""
         self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        points.passing("intake.marked")
         if audio is not None and job.audio is not None:
             self.store.put_stream(_audio_key(job.id), audio, size=job.audio.size)
+        points.passing("intake.audio")
         self._put(_job_key(job.id), job)
+        points.passing("intake.recorded")
         self.store.put(_index_key(job), b"")
+        points.passing("intake.indexed")
 
     def job(self, job_id: str) -> Job:
         """Raises JobNotFound."""

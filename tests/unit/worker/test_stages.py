@@ -87,7 +87,7 @@ async def test_tries_are_counted_for_each_stage(stack: LoneWorker):
     await stack.until(lambda: len(stack.engine.tasks) == 2)
     stack.engine.finish(id, found("diarize"))
     await stack.until(lambda: len(stack.engine.tasks) == 3)
-    assert stack.records.attempts(*id) == 1
+    assert stack.records.attempts(*id).count == 1
     stack.engine.finish(id, found("transcribe"))
     await stack.until(lambda: stack.state(id) is JobState.SUCCEEDED)
 

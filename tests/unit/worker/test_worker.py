@@ -23,7 +23,7 @@ from turnstream.bus.base import Position, Record
 async def test_a_job_goes_all_the_way(stack: LoneWorker):
     id = stack.submit()
     await stack.until(lambda: stack.engine.opened == [id])
-    assert stack.records.attempts(*id) == 1
+    assert stack.records.attempts(*id).count == 1
     assert stack.acked == []
     stack.engine.finish(id)
     await stack.until(lambda: stack.acked == [0])

@@ -48,7 +48,7 @@ async def test_open_jobs_of_a_lost_partition_are_handed_back(stack: LoneWorker):
     stack.worker.revoked()
     stack.worker.assigned({5})
     await stack.until(lambda: stack.engine.cancelled == [id])
-    await stack.until(lambda: stack.records.attempts(*id) == 0)
+    await stack.until(lambda: stack.records.attempts(*id).count == 0)
     assert stack.acked == []
 
 
@@ -60,11 +60,11 @@ async def test_while_partitions_move_the_tries_of_open_jobs_do_not_count(stack: 
     stack.worker.revoked()
     await stack.worker.lend()
     # Whoever gets one of them now looks at a run that was never tried, and does not take it for one that kills workers.
-    assert [stack.records.attempts(job.id, "live") for job in (moves, stays)] == [0, 0]
+    assert [stack.records.attempts(job.id, "live").count for job in (moves, stays)] == [0, 0]
     stack.worker.assigned({5})
     await stack.until(lambda: stack.engine.cancelled == [(moves.id, "live")])
-    await stack.until(lambda: stack.records.attempts(stays.id, "live") == 1)
-    assert stack.records.attempts(moves.id, "live") == 0
+    await stack.until(lambda: stack.records.attempts(stays.id, "live").count == 1)
+    assert stack.records.attempts(moves.id, "live").count == 0
 
 
 async def test_a_job_whose_partition_comes_back_while_it_is_handed_back_is_opened_again(stack: LoneWorker):
@@ -80,7 +80,7 @@ async def test_a_job_whose_partition_comes_back_while_it_is_handed_back_is_opene
     stack.receive(job_event(job), 0)
     stack.store.mend()
     await stack.until(lambda: len(stack.engine.opened) == 2)
-    assert stack.records.attempts(job.id, "live") == 1
+    assert stack.records.attempts(job.id, "live").count == 1
     stack.engine.finish((job.id, "live"))
     await stack.until(lambda: stack.acked == [0])
 
@@ -91,9 +91,9 @@ async def test_two_rebalances_in_a_row_give_back_one_try(stack: LoneWorker):
     for _ in range(2):
         stack.worker.revoked()
         await stack.worker.lend()
-        assert stack.records.attempts(*id) == 0
+        assert stack.records.attempts(*id).count == 0
     stack.worker.assigned({0})
-    await stack.until(lambda: stack.records.attempts(*id) == 1)
+    await stack.until(lambda: stack.records.attempts(*id).count == 1)
 
 
 async def test_a_job_that_kills_the_engine_while_partitions_move_has_had_its_try(stack: LoneWorker):
@@ -102,7 +102,7 @@ async def test_a_job_that_kills_the_engine_while_partitions_move_has_had_its_try
     stack.worker.revoked()
     await stack.worker.lend()
     stack.engine.die(EngineCrashed("bang").info)
-    await stack.until(lambda: stack.records.attempts(*id) == 1)
+    await stack.until(lambda: stack.records.attempts(*id).count == 1)
 
 
 async def test_a_stage_that_ends_while_partitions_move_leaves_the_next_one_a_try_of_its_own(stack: LoneWorker):
@@ -120,10 +120,10 @@ async def test_a_stage_that_ends_while_partitions_move_leaves_the_next_one_a_try
     stack.store.mend()
     await stack.until(lambda: len(stack.engine.opened) == 2)
     assert [task.model for task in stack.engine.tasks] == ["diarize", "transcribe"]
-    assert stack.records.attempts(*id) == 1
+    assert stack.records.attempts(*id).count == 1
     stack.worker.revoked()
     stack.worker.assigned({5})
-    await stack.until(lambda: stack.records.attempts(*id) == 0)
+    await stack.until(lambda: stack.records.attempts(*id).count == 0)
 
 
 async def test_a_job_on_its_way_into_the_engine_is_handed_back_when_its_partition_moved(stack: LoneWorker):
@@ -138,7 +138,7 @@ async def test_a_job_on_its_way_into_the_engine_is_handed_back_when_its_partitio
     await stack.until(lambda: stack.engine.opened == [last])
     await stack.quiet()
     assert stack.engine.opened == [last]
-    assert stack.records.attempts(job.id, "live") == 0
+    assert stack.records.attempts(job.id, "live").count == 0
 
 
 async def test_a_full_partition_is_paused(stack: LoneWorker):
@@ -174,7 +174,7 @@ async def test_a_drain_hands_back_what_does_not_end(stack: LoneWorker):
     await stack.until(lambda: len(stack.engine.open_ids) == 2)
     await stack.worker.drain(0.01)
     assert sorted(stack.engine.cancelled) == sorted([id, queued])
-    assert stack.records.attempts(*id) == 0
+    assert stack.records.attempts(*id).count == 0
     assert stack.acked == []
     assert stack.told() == []
 

@@ -1,0 +1,69 @@
+"""The marks of the runs that have not ended: what the sweep looks through."""
+
+import logging
+from collections.abc import Iterator
+from enum import StrEnum
+
+from pydantic import AwareDatetime
+
+from schemas.base import Value
+from schemas.topics import Topic
+from turnstream.object_store.base import ObjectNotFound, exists
+from turnstream.records.objects import Damaged, Objects
+
+log = logging.getLogger("turnstream.records")
+
+
+class MarkState(StrEnum):
+    ACCEPTING = "accepting"
+    """The submission is on its way; the caller has no answer yet."""
+    QUEUED = "queued"
+    """The broker acknowledged the job event; it lies where the mark says."""
+
+
+class Mark(Value):
+    """The mark of a pending run."""
+
+    state: MarkState
+    at: AwareDatetime
+    topic: str = str(Topic.JOBS)
+    """`gpu-jobs`, or `gpu-jobs.retry` while the run waits for its next try."""
+    topic_id: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    attempt: int = 0
+    """Retries so far."""
+
+
+def mark_key(job_id: str, run: str) -> str:
+    return f"pending/{job_id}/{run}"
+
+
+class Marks(Objects):
+    def put_mark(self, job_id: str, run: str, mark: Mark) -> None:
+        self._put(mark_key(job_id, run), mark)
+
+    def mark(self, job_id: str, run: str) -> Mark | None:
+        try:
+            return self._get(mark_key(job_id, run), Mark)
+        except ObjectNotFound:
+            return None
+
+    def is_pending(self, job_id: str, run: str) -> bool:
+        """Whether the run has a mark, readable or not."""
+        return exists(self.store, mark_key(job_id, run))
+
+    def remove_mark(self, job_id: str, run: str) -> None:
+        self.store.delete(mark_key(job_id, run))
+
+    def pending(self) -> Iterator[tuple[str, str, Mark]]:
+        """(job id, run, mark) of every run that has not ended, oldest first."""
+        for info in self.store.list("pending/"):
+            _, job_id, run = info.key.split("/", 2)
+            try:
+                mark = self.mark(job_id, run)
+            except Damaged as error:
+                log.error("left as it is: %s", error.detail)
+                continue
+            if mark is not None:  # else its run ended meanwhile
+                yield job_id, run, mark
