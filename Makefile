@@ -7,7 +7,7 @@ AUDIO ?=
 OUT ?=
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-real up lint bench bench-engine bench-scheduler lock clean
+.PHONY: help venv demo test test-real test-containers up lint bench bench-engine bench-scheduler lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,6 +23,9 @@ test: venv ## Run every test that needs only the Python package index.
 
 test-real: venv ## Run the contracts and the stack on Apache Kafka and MinIO; wants a JDK (17 or newer), Maven and Go.
 	@$(BIN)/python -m tests.support.real -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
+
+test-containers: venv ## Run the same on containers of Apache Kafka and MinIO; wants Docker, says so without.
+	@$(BIN)/python -m tests.support.containers -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
 
 up: venv ## Run the whole stack in this terminal until Ctrl-C.
 	@$(BIN)/turnstream up

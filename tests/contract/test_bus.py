@@ -21,7 +21,7 @@ from schemas.errors import BrokerUnavailable, EventInvalid, LayoutMismatch
 from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic, TopicSpec
 from tests.support.brokers import EmbeddedBroker, forget_topics
 from tests.support.real import REAL_KAFKA
-from tests.support.real import Kafka as KafkaServer
+from tests.support.servers import Kafka as KafkaServer
 from turnstream.bus import Bus, Position, Record
 from turnstream.bus.kafka import KafkaBus
 from turnstream.bus.memory import MemoryBus

@@ -2,15 +2,14 @@
 
 import io
 import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from schemas.errors import StoreUnavailable
-from tests.support.real import REASON, Minio
+from tests.support.real import REASON
+from tests.support.servers import Minio
 from tests.support.stores import REAL_MINIO, keys, minio_store
 from tests.support.waiting import until
 from turnstream.object_store.minio import PART_SIZE, MinioStore
@@ -46,13 +45,12 @@ def test_a_server_that_was_killed_is_used_again_and_has_all_that_was_stored(serv
 
 
 def test_a_server_that_hangs_is_unavailable_in_time_and_used_again(server: Minio, store: MinioStore):
-    os.killpg(server.pid, signal.SIGSTOP)
-    until(lambda: psutil.Process(server.pid).status() == psutil.STATUS_STOPPED, 10)
+    server.hang()
     try:
         with pytest.raises(StoreUnavailable, match="in time"):
             store.get("ready")
     finally:
-        os.killpg(server.pid, signal.SIGCONT)
+        server.go_on()
     assert store.get("ready") == b"x"
 
 

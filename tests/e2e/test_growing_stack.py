@@ -12,7 +12,8 @@ import pytest
 from schemas.jobs import JobState, Lane
 from schemas.topics import SLOTS, Topic
 from tests.support import recordings
-from tests.support.real import REAL_KAFKA, REASON, Kafka
+from tests.support.real import REAL_KAFKA, REASON
+from tests.support.servers import Kafka
 from tests.support.stack import CLEAN, Stack, running_stack
 from tests.support.waiting import until
 from turnstream import bus as buses

@@ -13,7 +13,8 @@ from schemas.jobs import JobState
 from schemas.operations import DIARIZE
 from schemas.topics import Topic
 from tests.support import recordings
-from tests.support.real import REAL_KAFKA, REASON, Kafka, Minio, Server
+from tests.support.real import REAL_KAFKA, REASON, Server
+from tests.support.servers import Kafka, Minio
 from tests.support.stack import Stack, running_stack
 from tests.support.stores import REAL_MINIO, keys, minio_store
 from tests.support.waiting import until

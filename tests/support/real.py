@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 import httpx
+import psutil
 from platformdirs import user_cache_dir
 
 from tests.support.stores import REAL_MINIO
@@ -138,6 +139,13 @@ class Server(ABC):
             os.killpg(self._process.pid, signal.SIGKILL)  # the guard beside it, too
             self._process.wait(STOP_LIMIT)
             self._process = None
+
+    def hang(self) -> None:
+        os.killpg(self.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, STOP_LIMIT)
+
+    def go_on(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
 
     def __enter__(self) -> Self:
         self.start()
