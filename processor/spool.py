@@ -12,7 +12,8 @@ from typing import IO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import InternalError
+from schemas.errors import StoreUnavailable
+from turnstream.disk import unavailable
 
 Samples = NDArray[np.float32]
 SAMPLE_RATE = 16_000
@@ -39,7 +40,7 @@ class Spool:
         self._file: IO[bytes] | None = None
 
     def append(self, block: Samples) -> None:
-        """Raises InternalError where the file cannot be written."""
+        """Raises StoreUnavailable where the file cannot be written."""
         data = block.tobytes()
         with self._writing():
             if self._file is None and self._size + len(data) > self._budget:
@@ -51,12 +52,12 @@ class Spool:
         self._size += len(data)
 
     def sound(self) -> Sound:
-        """All that was appended. Raises InternalError where the file cannot be written."""
+        """All that was appended. Raises StoreUnavailable where the file cannot be written."""
         if self._file is None:
             return np.frombuffer(self._memory, np.float32, self._size // _SAMPLE)
         with self._writing():
             self._file.flush()
-        return _Spooled(os.dup(self._file.fileno()), self._size // _SAMPLE)
+        return _Spooled(self._directory, os.dup(self._file.fileno()), self._size // _SAMPLE)
 
     def close(self) -> None:
         """Sounds live on."""
@@ -68,7 +69,7 @@ class Spool:
         try:
             yield
         except OSError as error:
-            raise InternalError(f"The spool in {self._directory} cannot be written: {error.strerror}") from error
+            raise _unavailable(self._directory, error) from error
 
     def _move_to_file(self) -> None:
         self._file = tempfile.TemporaryFile(dir=self._directory, prefix="waveform-")  # noqa: SIM115
@@ -82,17 +83,25 @@ class _Spooled:
     They are read, not mapped: pages of a mapping count as this process's memory once they were looked at.
     """
 
-    def __init__(self, descriptor: int, length: int) -> None:
-        self._descriptor, self._length = descriptor, length
+    def __init__(self, directory: Path, descriptor: int, length: int) -> None:
+        self._directory, self._descriptor, self._length = directory, descriptor, length
         weakref.finalize(self, os.close, descriptor)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, part: slice, /) -> Samples:
-        """Raises InternalError where the file cannot be read."""
+        """Raises StoreUnavailable where the file cannot be read."""
         start, stop, _ = part.indices(self._length)
         samples = np.empty(max(0, stop - start), np.float32)
-        if os.preadv(self._descriptor, [samples.data], start * _SAMPLE) != samples.nbytes:
-            raise InternalError("The spool was cut")
+        try:
+            count = os.preadv(self._descriptor, [samples.data], start * _SAMPLE)
+        except OSError as error:
+            raise _unavailable(self._directory, error) from error
+        if count != samples.nbytes:
+            raise StoreUnavailable(f"waveforms are spooled in {self._directory}: somebody cut the file (see DATA_DIR)")
         return samples
+
+
+def _unavailable(directory: Path, error: OSError) -> StoreUnavailable:
+    return unavailable("waveforms are spooled", directory, error)

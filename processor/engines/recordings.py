@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from os import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from processor.engines.base import Cancelled, Tell
+from schemas.errors import StoreUnavailable
 from schemas.jobs import Job
+from turnstream.disk import unavailable
 from turnstream.object_store import connect
 from turnstream.operations import installed
 from turnstream.records import Records
@@ -53,9 +56,14 @@ class Recordings:
 
     @contextmanager
     def _fetched(self, job: Job) -> Generator[BinaryIO]:
-        self._spool_dir.mkdir(parents=True, exist_ok=True)
-        with self._store().audio(job.id, self._spool_dir) as file:
-            yield file
+        """What the disk fails with is the disk's, whoever of those who decode meets it; the recording is not at fault."""
+        try:
+            self._spool_dir.mkdir(parents=True, exist_ok=True)
+            with self._store().audio(job.id, self._spool_dir) as file:
+                _require_whole(file, job)
+                yield file
+        except OSError as error:
+            raise unavailable("recordings are fetched and decoded", self._settings.data_dir, error) from error
 
     @property
     def _spool_dir(self) -> Path:
@@ -66,3 +74,11 @@ class Recordings:
             if self._records is None:
                 self._records = Records(connect(self._settings))
             return self._records
+
+
+def _require_whole(file: BinaryIO, job: Job) -> None:
+    """Whatever befell the store meanwhile: a part would be taken for a recording that is damaged, or just shorter."""
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    if job.audio is not None and size != job.audio.size:
+        raise StoreUnavailable(f"The recording has {size} bytes in the object store; {job.audio.size} were uploaded")

@@ -1,5 +1,6 @@
 """Decoding: the same waveform out of every container, exact where the source is, and in bounded memory."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ from schemas.errors import (
     AudioEmpty,
     AudioTooLong,
     AudioUnreadable,
-    InternalError,
     InvalidRequest,
     JobCancelled,
+    StoreUnavailable,
     TurnstreamError,
 )
-from tests.support import recordings
+from tests.support import limits, recordings
 from tests.support.recordings import KINDS, REFUSED, Kind
 
 MiB = 1 << 20
@@ -308,8 +309,25 @@ def test_any_budget_gives_the_same_samples(budget: int, tmp_path: Path) -> None:
 
 
 def test_a_spool_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InternalError, match="spool"):
+    with pytest.raises(StoreUnavailable, match="the directory is gone"):
         decoded(recordings.sample_as("wav", tmp_path), spool_dir=tmp_path / "gone", memory_budget=0)
+
+
+def test_a_disk_that_is_full_before_the_recording_is_decoded_is_the_disks_failure(tmp_path: Path) -> None:
+    path = recordings.sample_as("wav", tmp_path)
+    with limits.file_size(MiB), pytest.raises(StoreUnavailable, match=f"{tmp_path}.*DATA_DIR"):
+        decoded(path, memory_budget=0)
+    assert len(decoded(path, memory_budget=0).samples) == len(recordings.sample_waveform())
+
+
+def test_a_spool_that_was_cut_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    dup = os.dup
+    monkeypatch.setattr(os, "dup", lambda descriptor: kept.append(dup(descriptor)) or kept[-1])
+    waveform = decoded(recordings.sample_as("wav", tmp_path), memory_budget=0)
+    os.ftruncate(kept[0], 1000)
+    with pytest.raises(StoreUnavailable, match="somebody cut the file"):
+        waveform.samples[0:1000]
 
 
 def test_an_empty_recording_leaves_nothing_open(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED
 from processor.engines.diarize.engine import DiarizeEngine
 from processor.engines.diarize.job import Stage
-from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, InternalError, WeightsUnavailable
+from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, StoreUnavailable, WeightsUnavailable
 from schemas.jobs import Job, Lane, Mode
 from tests.support.engine import (
     STEP,
@@ -159,7 +159,7 @@ def test_a_recording_that_can_no_longer_be_read_fails_its_job_alone(engine: Diar
 
         def __getitem__(self, part: slice) -> np.ndarray:
             if part.start > 6 * STEP:
-                raise InternalError("The spool was cut")
+                raise StoreUnavailable("The spool was cut")
             return np.asarray(super().__getitem__(part))
 
     bad, good = task(), shelf.put(task(), spoken(2, windows=9))
@@ -168,7 +168,7 @@ def test_a_recording_that_can_no_longer_be_read_fails_its_job_alone(engine: Diar
     )
     open_when_decoded(engine, bad, good)
     found = {end.id: end for end in ends(run(engine, all_ended(engine)))}
-    assert found[bad.id] == Failed(bad.id, InternalError("The spool was cut").info)
+    assert found[bad.id] == Failed(bad.id, StoreUnavailable("The spool was cut").info)
     assert len(result_of(found[good.id]).segments) == 9
 
 

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import StoreUnavailable
+from tests.support import limits
 from turnstream.disk import REMEDIES
 from turnstream.object_store.base import BadKey, ObjectNotFound
 from turnstream.object_store.filesystem import TEMPORARIES, TEMPORARY_AGE, FilesystemStore
@@ -145,14 +145,8 @@ def test_a_root_that_is_gone_is_no_store_without_objects(store: FilesystemStore,
 
 
 def test_a_write_that_the_system_cuts_off_keeps_nothing(store: FilesystemStore) -> None:
-    """The limit on a file's size stands for a full disk: the system itself refuses the bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
-    try:
-        with pytest.raises(StoreUnavailable, match="too large"):
-            store.put("k", bytes(3 << 20))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with limits.file_size(1 << 20), pytest.raises(StoreUnavailable, match="too large"):
+        store.put("k", bytes(3 << 20))
     assert keys(store) == []
     assert list((store.root / TEMPORARIES).iterdir()) == []
 
