@@ -80,7 +80,8 @@ class Intake:
             order = read(upload.fields)
             require_enabled(order.operation, self._settings)
             audio = await self._examined(upload, order.operation)
-            await self._threads.run(require_possible, order.operation, self._settings, order.params)
+            if order.operation.check is not None:
+                await self._threads.run(require_possible, order.operation, self._settings, order.params)
             job = Job(
                 id=job_id,
                 operation=order.operation.name,
@@ -101,8 +102,9 @@ class Intake:
                 if isinstance(error, TimeoutError):
                     raise StoreUnavailable(f"The job could not be stored within {self._limit:g} s") from error
                 raise
-        finally:
+        except BaseException:
             await self._threads.run(upload.discard)
+            raise
         log.info("job %s accepted: %s, %d bytes", job.id, job.operation, audio.size if audio else 0)
         return job
 
@@ -124,6 +126,7 @@ class Intake:
     def _create(self, job: Job, upload: Upload) -> None:
         with upload.path.open("rb") as audio:
             self._records.create(job, audio if job.audio else None)
+        upload.discard()  # here, where it costs no thread of its own
 
     async def _undo(self, job: Job, creating: asyncio.Task[None]) -> None:
         """Remove everything. Should the event have reached the broker all the same, the worker finds no job and goes on."""

@@ -23,7 +23,7 @@ from producer_api.results import Results
 from producer_api.spool import remove_old_spools
 from producer_api.sweep import Sweeper
 from producer_api.threads import Threads
-from schemas.errors import JobNotFound, StoreUnavailable
+from schemas.errors import ErrorInfo, JobNotFound, StoreUnavailable
 from schemas.formats import JSON, Format, to_json
 from schemas.jobs import LIVE_RUN, Job, JobRuns, JobState, JobView
 from turnstream.bus.base import Bus
@@ -105,7 +105,15 @@ class Service:
 
     def look_at(self, job: Job, run: str = LIVE_RUN) -> JobView:
         """A run as the job's owner sees it now; `job` is the job as this run computes it. Blocks."""
-        outcome = self.records.outcome(job.id, run)
+        return self._seen(job, run, self.records.outcome(job.id, run))
+
+    def first_sight(self, job: Job) -> JobView:
+        """A job that was accepted just now, without a look into the store: a worker who was quicker than the answer will be
+        seen the next time.
+        """
+        return self._seen(job, LIVE_RUN, None)
+
+    def _seen(self, job: Job, run: str, outcome: tuple[JobState, ErrorInfo | None] | None) -> JobView:
         progress = self.results.progress(job.id, run) if outcome is None else None
         if outcome is not None:
             state, error = outcome
@@ -203,11 +211,14 @@ async def _stop(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def _service(request: Request) -> Service:
+# Not blocking, so not in a thread each, where FastAPI calls what is not async.
+
+
+async def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
-def _owner(request: Request) -> str:
+async def _owner(request: Request) -> str:
     return cast(str, request.state.owner)
 
 

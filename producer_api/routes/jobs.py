@@ -37,7 +37,7 @@ PAGE_LIMIT = 100
 async def submit(request: Request, service: TheService, owner: Owner) -> Response:
     """Hand in a job. The answer comes as soon as the job is safe; `Location` is where to ask for it."""
     job = await service.intake.submit(request, new_job_id(), owner, partial(read_order, operations=service.operations))
-    return _accepted(await service.view(job))
+    return _accepted(service.first_sight(job))
 
 
 @router.get("", response_model_exclude_none=True, responses=declare(Unauthorized, InvalidRequest, StoreUnavailable))

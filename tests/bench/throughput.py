@@ -36,7 +36,7 @@ from tests.support.real import Kafka, Minio
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import until
 
-LOOK = 0.1
+LOOK = 0.5
 """Seconds between two looks at how many jobs have ended."""
 STILL_LIMIT = 60.0
 """Seconds without a job that ends, after which the run has failed."""
