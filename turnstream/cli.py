@@ -12,7 +12,12 @@ from pydantic import ValidationError
 from schemas.errors import ExtraMissing, LocalError, TurnstreamError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-WANTS = {"up": ("local", "faust"), "demo": ("local", "faust"), "layout": ("api", "confluent_kafka")}
+WANTS = {
+    "up": ("local", "faust"),
+    "demo": ("local", "faust"),
+    "layout": ("api", "confluent_kafka"),
+    "dlq": ("api", "confluent_kafka"),
+}
 """Command -> the extra it wants, and a module that only this extra brings; the others want `cli`."""
 
 

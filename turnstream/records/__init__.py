@@ -10,6 +10,8 @@
     jobs/<id>/runs/<run>/stages/<name>.json              what a stage of a run found, until the run has its end
     pending/<id>/<run>                                   the mark of a run that has not ended
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
+    dead-letters/<sha256>                                a value too large for the dead letter topic
+    dead-letters/requeued/<topic id>/<offset>            where a dead letter that names no run was published again
     leases/<name>                                        who does what only one process should do
     layout/<n>.json                                      how topics are laid out; the last one is in force
 

@@ -15,6 +15,7 @@ from schemas.jobs import LIVE_RUN, Job
 from turnstream import points
 from turnstream.object_store.base import ObjectNotFound, exists
 from turnstream.records.agreements import Agreements
+from turnstream.records.dead_letters import DeadLetters
 from turnstream.records.endings import runs_prefix
 from turnstream.records.marks import Mark, MarkState, mark_key
 from turnstream.records.objects import Damaged
@@ -41,7 +42,7 @@ def _index_key(job: Job) -> str:
     return f"index/{job.owner}/{_LATEST - int(job.created_at.timestamp() * 1000):013d}-{job.id}"
 
 
-class Records(Runs, Agreements):
+class Records(Runs, DeadLetters, Agreements):
     """All of them, over one object store."""
 
     def create(self, job: Job, audio: BinaryIO | None) -> None:

@@ -1,0 +1,149 @@
+"""What a dead letter asked for is asked for again."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from schemas.errors import BrokerUnavailable, JobNotFound, LayoutMismatch, TurnstreamError
+from schemas.jobs import Job, JobState
+from schemas.topics import Layout, Topic
+from turnstream.bus.base import Bus
+from turnstream.dead_letters import DeadLetter, original
+from turnstream.publishing import publish_job
+from turnstream.records import Mark, MarkState, Records, RunRequest
+
+SOURCE = "/turnstream/dlq"
+CAME_FROM = (str(Topic.JOBS), str(Topic.JOBS_RETRY))
+"""Where workers read from: what came from elsewhere is none of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a dead letter, in words. `done`: nothing is left to do about it."""
+
+    said: str
+    done: bool = True
+
+
+class Requeue:
+    """Of one broker and one store. A letter is asked for again once, however often it is given.
+
+    A run is told once and for ever, so a job whose run failed gets a further run, `dlq-<offset>` with what the failed one was
+    asked for; the order of the steps is that of any other further run, and so the sweep mends what is interrupted.
+    """
+
+    def __init__(self, bus: Bus, records: Records, layout: Layout, jobs_id: str, letters_id: str) -> None:
+        self._bus = bus
+        self._records = records
+        self._layout = layout
+        self._jobs_id = jobs_id
+        self._letters_id = letters_id
+
+    @classmethod
+    async def on(cls, bus: Bus, records: Records) -> "Requeue":
+        """Raises LayoutMismatch, BrokerUnavailable, StoreUnavailable."""
+        layout = await asyncio.to_thread(records.layout)
+        if layout is None:
+            raise LayoutMismatch("there is no layout yet, and so no job: the first service that starts makes it")
+        jobs_id, letters_id = await bus.topic_id(Topic.JOBS), await bus.topic_id(Topic.JOBS_DLQ)
+        if jobs_id is None or letters_id is None:
+            raise BrokerUnavailable("the broker has no topics yet: the service makes them when it starts")
+        return cls(bus, records, layout, jobs_id, letters_id)
+
+    async def again(self, letter: DeadLetter) -> Answer:
+        try:
+            return await (self._as_it_came(letter) if letter.id is None else self._as_a_run(letter, *letter.id))
+        except TurnstreamError as error:
+            return Answer(error.detail, done=False)
+
+    # A record that names no run
+
+    async def _as_it_came(self, letter: DeadLetter) -> Answer:
+        if letter.src is None or letter.src.topic not in CAME_FROM:
+            return Answer("names neither a run nor a topic of jobs that it came from", done=False)
+        if before := await asyncio.to_thread(self._records.requeued, self._letters_id, letter.offset):
+            return Answer(f"already published again as it came: {before}")
+        value = await asyncio.to_thread(original, self._records, letter)
+        position = await self._bus.publish(
+            letter.src.topic,
+            key=letter.record.key,
+            value=value,
+            headers=letter.original_headers,
+            partition=letter.src.partition,
+        )
+        await asyncio.to_thread(self._records.note_requeued, self._letters_id, letter.offset, str(position))
+        return Answer(f"published again as it came: {position}")
+
+    # A run that failed
+
+    async def _as_a_run(self, letter: DeadLetter, job_id: str, failed: str) -> Answer:
+        try:
+            job = await asyncio.to_thread(self._records.job_of_run, job_id, failed)
+            outcome = await asyncio.to_thread(self._records.outcome, job_id, failed)
+            if outcome is None:
+                return Answer(f"run {failed} has no end yet: nothing done", done=False)
+            if outcome[0] is not JobState.FAILED:
+                return Answer(f"run {failed} {_ended(outcome[0])}: nothing to do")
+            run, request = await asyncio.to_thread(self._named, job, letter)
+            if (state := await asyncio.to_thread(self._state, job_id, run)) is not None:
+                return Answer(f"already asked for again as run {run}: {state}")
+            await self._ask(job.model_copy(update=dict(request)), run)
+        except JobNotFound:
+            return Answer("its job was erased: nothing to do")
+        return Answer(f"asked for again as run {run}")
+
+    def _named(self, job: Job, letter: DeadLetter) -> tuple[str, RunRequest]:
+        """The run's name, taken for it for good, and what it stands for. Blocks."""
+        came = datetime.fromtimestamp(letter.record.timestamp, UTC)
+        request = RunRequest(params=job.params, created_at=max(came, datetime.now(UTC)))
+        for run in _names(letter.offset):
+            stands = self._records.request_run(job.id, run, request)
+            # A request from before the letter is of another one: an embedded broker that was restarted counts from 0 again.
+            if stands.created_at >= came:
+                return run, stands
+        raise AssertionError("the names have no end")
+
+    def _state(self, job_id: str, run: str) -> str | None:
+        """How far the run is; None where it is yet to be published. Blocks."""
+        if outcome := self._records.outcome(job_id, run):
+            return outcome[0].value
+        mark = self._records.mark(job_id, run)
+        return mark.state.value if mark is not None and mark.state is MarkState.QUEUED else None
+
+    async def _ask(self, job: Job, run: str) -> None:
+        await asyncio.to_thread(self._begin, job.id, run)
+        try:
+            mark = await publish_job(self._bus, self._layout, job, run, topic_id=self._jobs_id, source=SOURCE)
+        except TurnstreamError:
+            await asyncio.to_thread(self._records.give_up_run, job.id, run)  # its name stays: the next try takes it up
+            raise
+        await asyncio.to_thread(self._published, job.id, run, mark)
+
+    def _begin(self, job_id: str, run: str) -> None:
+        """Put the mark. Raises JobNotFound where the job was erased meanwhile: the erasure did not see what we stored. Blocks."""
+        self._records.put_mark(job_id, run, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        try:
+            self._records.job(job_id)
+        except JobNotFound:
+            self._records.give_up_run(job_id, run)
+            raise
+
+    def _published(self, job_id: str, run: str, mark: Mark) -> None:
+        """Blocks."""
+        self._records.put_mark(job_id, run, mark)
+        # A worker that was quicker than we are has removed the mark before we wrote it.
+        if self._records.ended(job_id, run):
+            self._records.remove_mark(job_id, run)
+
+
+def _names(offset: int) -> Iterator[str]:
+    yield f"dlq-{offset}"
+    number = 2
+    while True:
+        yield f"dlq-{offset}-{number}"
+        number += 1
+
+
+def _ended(state: JobState) -> str:
+    return "was cancelled" if state is JobState.CANCELLED else state.value
