@@ -75,6 +75,11 @@ class Runs(Marks, Endings):
         found |= {info.key.removeprefix(pending) for info in self.store.list(pending)}
         return [LIVE_RUN, *sorted(run for run in found - {LIVE_RUN} if self.has_run(job_id, run))]
 
+    def names(self, job_id: str, run: str) -> frozenset[str]:
+        """Which objects a run has, by their names, such as `ended` or `stages/diarize`: one look instead of several."""
+        prefix = f"{runs_prefix(job_id)}{run}/"
+        return frozenset(info.key.removeprefix(prefix).removesuffix(".json") for info in self.store.list(prefix))
+
     # Attempts
 
     def attempts(self, job_id: str, run: str) -> Attempts:
