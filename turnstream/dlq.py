@@ -98,7 +98,7 @@ async def _requeued(settings: Settings, offsets: frozenset[int], error: str | No
         if not left:
             console.print("No dead letters there.")
         failed = 0
-        with Progress(*columns, console=console, transient=True) as bar:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=len(left))
             async with aclosing(_read(bus)) as letters:
                 while left and (letter := await anext(letters, None)) is not None:

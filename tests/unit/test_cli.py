@@ -31,7 +31,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     assert run(capsys, "version") == (0, f"{__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["up", "submit", "rerun", "demo", "doctor", "layout"])
+@pytest.mark.parametrize("command", ["up", "submit", "rerun", "demo", "doctor", "layout", "dlq"])
 def test_each_command_teaches_with_examples(capsys: pytest.CaptureFixture[str], command: str):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
