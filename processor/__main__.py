@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,11 +84,11 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
         return await _first(
             _then(EX_BROKEN, worker.broken.wait()),
             _then(EX_BROKEN, app.wait_until_stopped()),
-            _then(EX_BROKER_FORGOT, _forgotten(bus, laid_out.incarnation)),
+            _then(EX_BROKER_FORGOT, _forgotten(bus, laid_out.incarnation, worker.progress.answered)),
         )
 
     async with probes.serve(
-        settings.metrics_host, settings.metrics_port, worker.metrics, lambda: worker.status.ready
+        settings.metrics_host, settings.metrics_port, worker.metrics, lambda: worker.trouble
     ) as address:
         worker.status.probes = address
         try:
@@ -122,12 +122,16 @@ async def _lay_out(settings: Settings, bus: Bus, records: Records) -> LaidOut:
         await asyncio.sleep(WAIT_FOR_BROKER)
 
 
-async def _forgotten(bus: Bus, incarnation: str) -> None:
-    """Returns when `gpu-jobs` is another topic than it was: Faust would skip the offsets it has seen before."""
+async def _forgotten(bus: Bus, incarnation: str, answered: Callable[[], None]) -> None:
+    """Returns when `gpu-jobs` is another topic than it was: Faust would skip the offsets it has seen before. `answered` hears of
+    each answer of the broker.
+    """
     while True:
         await asyncio.sleep(CHECK_INCARNATION)
         with suppress(InfrastructureError):
-            if await bus.topic_id(Topic.JOBS) != incarnation:
+            found = await bus.topic_id(Topic.JOBS)
+            answered()
+            if found != incarnation:
                 logger.warning("the broker lost its topics; starting anew")
                 return
 

@@ -118,6 +118,9 @@ class GpuApp(faust.App):
         consumer = cast(Consumer, self.consumer)
         return frozenset(tp.partition for tp in consumer.assignment() if tp.topic == Topic.JOBS and consumer.lags(tp))
 
+    def lag(self) -> int:
+        return cast(Consumer, self.consumer).lag()
+
     # Rebalances
 
     def on_rebalance_start(self) -> None:

@@ -33,6 +33,18 @@ class Queues:
     """Seconds that the oldest waiting job of an operation has waited."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """How the worker gets on at one moment."""
+
+    behind: int
+    """Records that are not settled: here, or with the broker."""
+    settled: float
+    """Seconds since a record was last settled, or since the start."""
+    stuck: str | None
+    """Why the worker counts as stuck; None while it does not."""
+
+
 class Metrics:
     """Of one worker, in a registry of its own."""
 
@@ -62,6 +74,10 @@ class Metrics:
     def follow(self, queues: Callable[[], Queues]) -> None:
         """Ask `queues` at each scrape what waits and what is open. To be called once."""
         self._registry.register(_Held(queues))
+
+    def watch(self, standstill: Callable[[], Standstill]) -> None:
+        """Ask at each scrape how the worker gets on. To be called once."""
+        self._registry.register(_Progress(standstill))
 
     def loaded(self, model: str, seconds: float, size: int) -> None:
         """A model was loaded and takes `size` bytes."""
@@ -120,3 +136,24 @@ class _Held(Collector):
             "turnstream_jobs_parked", "Open jobs whose model is not loaded now", value=now.parked
         )
         return waiting, opened, parked, oldest
+
+
+class _Progress(Collector):
+    def __init__(self, standstill: Callable[[], Standstill]) -> None:
+        self._standstill = standstill
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        now = self._standstill()
+        return (
+            GaugeMetricFamily(
+                "turnstream_lag", "Records that are not settled, here or with the broker", value=now.behind
+            ),
+            GaugeMetricFamily(
+                "turnstream_last_settled_seconds",
+                "Time since a record was last settled, or the start",
+                value=now.settled,
+            ),
+            GaugeMetricFamily(
+                "turnstream_progress_stalled", "1 while nothing got on for STALL_LIMIT", value=now.stuck is not None
+            ),
+        )

@@ -17,8 +17,10 @@ CLOSE_LIMIT = 1.0
 
 
 @asynccontextmanager
-async def serve(host: str, port: int, metrics: Metrics, ready: Callable[[], bool]) -> AsyncGenerator[str]:
-    """Yields the address, such as `http://127.0.0.1:9464`; `port` 0 takes a free one. Raises PortTaken."""
+async def serve(host: str, port: int, metrics: Metrics, trouble: Callable[[], str | None]) -> AsyncGenerator[str]:
+    """Yields the address, such as `http://127.0.0.1:9464`; `port` 0 takes a free one. `trouble`: why the worker is not ready, or
+    None. Raises PortTaken.
+    """
 
     async def tell_metrics(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
@@ -27,7 +29,8 @@ async def serve(host: str, port: int, metrics: Metrics, ready: Callable[[], bool
         return web.Response(text="ok\n")
 
     async def tell_readiness(_: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if ready() else web.Response(text="not ready\n", status=503)
+        why = trouble()
+        return web.Response(text="ready\n") if why is None else web.Response(text=f"{why}\n", status=503)
 
     app = web.Application()
     app.add_routes(

@@ -21,6 +21,10 @@ class Flow(Protocol):
         """Our partitions of which the broker has more records than have arrived here."""
         ...
 
+    def lag(self) -> int:
+        """Records of our partitions that the broker has and that were not fetched yet; a transaction's marker is none."""
+        ...
+
 
 class _Partition:
     def __init__(self) -> None:

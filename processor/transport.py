@@ -1,7 +1,7 @@
 """What of Faust's Kafka transport has to be different (beside `processor.app` the only module that knows Faust)."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -41,6 +41,18 @@ class Consumer(driver.Consumer):
             read = self._read_offset.get(tp)
             return (self.highwater(tp) or 0) > (0 if read is None else read + 1)
         return False
+
+    def lag(self) -> int:
+        """Records of our partitions that the broker has and that were not fetched, as far as the last fetch told.
+
+        Unlike the offset of what was read the position steps over markers of transactions, and over what was aborted.
+        """
+        with suppress(Exception):  # as above
+            consumer: Any = cast(Any, self._thread)._ensure_consumer()
+            assigned = consumer._subscription.subscription.assignment
+            states = [assigned.state_value(tp) for tp in assigned.tps]
+            return sum(max(0, (state.highwater or 0) - (state._position or 0)) for state in states)
+        return 0
 
 
 class Transport(driver.Transport):

@@ -19,6 +19,7 @@ from processor.engine_port import EnginePort
 from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
 from processor.held import Held, Stage, queues, read
 from processor.metrics import Metrics
+from processor.progress import Progress
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.scheduler import Scheduler
 from processor.signals import cancels, progress_due, tell_progress
@@ -56,6 +57,7 @@ class Worker:
         self._bus = bus
         self._operations = operations
         self._engine = engine
+        self._flow = flow
         self._receipts = Receipts(flow, settings.queue_limit)
         self._scheduler = Scheduler(
             settings.diarization_max_batch_size,
@@ -79,6 +81,8 @@ class Worker:
         self._released = asyncio.Event()
         self.metrics = Metrics()
         self.metrics.follow(lambda: queues(self._held.values(), len(self._scheduler.parked)))
+        self.progress = Progress(settings.stall_limit)
+        self.metrics.watch(self.progress.now)
         self.broken = self._tasks.failed
         """Set when the worker cannot go on: its process should end, and gets its jobs again when it is started anew."""
         self.orphans = 0
@@ -92,6 +96,7 @@ class Worker:
         self._tell()
         self._tasks.spawn_endless(self._follow_engine())
         self._tasks.spawn_endless(self._follow_cancels())
+        self._tasks.spawn_endless(self._look_after_progress())
 
     async def drain(self, limit: float) -> None:
         """Take nothing more, give open jobs `limit` seconds to end, hand back what is left."""
@@ -190,6 +195,7 @@ class Worker:
     async def _set_aside(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
         await self._delivery.refuse(record, error)
         receipt()
+        self.progress.settled()
 
     # Opening
 
@@ -293,6 +299,7 @@ class Worker:
             if isinstance(outcome, ModelsChanged):
                 self._models_changed(outcome)
                 continue
+            self.progress.moved()
             held = self._held.get(outcome.id)
             if held is None or held.stage is not Stage.OPEN:
                 if isinstance(outcome, Progressed):  # its cancel came before it was open
@@ -354,6 +361,7 @@ class Worker:
         self._scheduler.close(held.id)
         self._admission.admit()
         await self._delivery.end(held, outcome)
+        self.progress.settled()
         if outcome is not None:
             self.metrics.ended(held.operation.name, ending_state(outcome))
         self._release(held)
@@ -389,6 +397,16 @@ class Worker:
 
     def _at(self, stage: Stage) -> list[Held]:
         return [held for held in self._held.values() if held.stage is stage]
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the worker is not ready; None where it is."""
+        return self.progress.now().stuck if self.status.ready else "not ready"
+
+    async def _look_after_progress(self) -> None:
+        while True:
+            self.progress.look(self._held.values(), self._scheduler.waiting, self._flow.lag() if self._taking else 0)
+            await asyncio.sleep(self.progress.pause)
 
     def _tell(self) -> None:
         state = WorkerState.READY if self._taking else WorkerState.STARTING

@@ -194,6 +194,12 @@ class Settings(BaseSettings):
     )
     drain_limit: float = Field(default=5, ge=0, description="seconds a stopping worker gives its open jobs to end")
 
+    stall_limit: float = Field(
+        default=300,
+        gt=0,
+        description="seconds after which a worker that has work and gets nowhere says in /readyz and its metrics that it is stuck",
+    )
+
     # Sweep
     sweep_interval: float = Field(default=120, gt=0, description="seconds between two sweeps of the pending marks")
     accepting_limit: float = Field(

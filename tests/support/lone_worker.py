@@ -28,6 +28,7 @@ class LoneWorker:
         self.acked: list[int] = []
         self.paused: set[int] = set()
         self.offset = 0
+        self.lagging = 0
         self.start_over()
 
     def start_over(self) -> None:
@@ -43,6 +44,9 @@ class LoneWorker:
 
     def behind(self) -> set[int]:
         return self.paused
+
+    def lag(self) -> int:
+        return self.lagging
 
     async def start(self) -> "LoneWorker":
         await self.bus.ensure_topics(LAYOUT.topics())

@@ -70,6 +70,9 @@ class FreeFlow:
     def behind(self) -> tuple[int, ...]:
         return ()
 
+    def lag(self) -> int:
+        return 0
+
 
 class ToldEngine:
     """Holds what is opened until the test says how it ends; loads a model, and unloads all others, as soon as it is told."""

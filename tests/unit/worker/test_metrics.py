@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from processor.metrics import Metrics, Queues
+from processor.metrics import Metrics, Queues, Standstill
 from processor.model_manager import Reason
 from schemas.jobs import JobState, Lane
 
@@ -25,6 +25,7 @@ def read(metrics: Metrics) -> dict[str, float]:
 def test_the_table_is_what_a_worker_serves():
     metrics = Metrics()
     metrics.follow(lambda: Queues({("diarize", Lane.BATCH): 1}, {"diarize": 1}, 0, {"diarize": 1.0}))
+    metrics.watch(lambda: Standstill(behind=0, settled=0.0, stuck=None))
     metrics.loaded("diarize", 1.0, 1)
     metrics.unloaded("diarize", Reason.IDLE)
     metrics.opened("diarize", Lane.BATCH, 1.0)
@@ -89,6 +90,16 @@ def test_what_waits_is_of_the_moment_it_is_asked():
     assert first["turnstream_jobs_open{operation=transcribe}"] == 2
     assert first["turnstream_oldest_wait_seconds{operation=diarize}"] == 4.5
     assert (first["turnstream_jobs_parked"], read(metrics)["turnstream_jobs_parked"]) == (1, 0)
+
+
+def test_how_the_worker_gets_on_is_of_the_moment_it_is_asked():
+    now = Standstill(behind=3, settled=301.0, stuck="stuck: 3 records behind")
+    metrics = Metrics()
+    metrics.watch(lambda: now)
+    first, now = read(metrics), Standstill(behind=0, settled=0.5, stuck=None)
+    assert (first["turnstream_lag"], read(metrics)["turnstream_lag"]) == (3, 0)
+    assert (first["turnstream_last_settled_seconds"], read(metrics)["turnstream_last_settled_seconds"]) == (301, 0.5)
+    assert (first["turnstream_progress_stalled"], read(metrics)["turnstream_progress_stalled"]) == (1, 0)
 
 
 def test_two_workers_in_one_process_count_apart():
