@@ -3,6 +3,7 @@
 import asyncio
 import io
 import multiprocessing
+import signal
 import time
 import wave
 from collections.abc import Iterator
@@ -70,6 +71,7 @@ def pouring(load: Load) -> Iterator[Pouring]:
 
 def _main(load: Load, accepted: "Synchronized[int]", ended: "Synchronized[int]") -> None:
     asyncio.run(_pour(load, accepted, ended))
+    signal.pause()  # until it is stopped: its processor time is asked for at the end
 
 
 async def _pour(load: Load, accepted: "Synchronized[int]", ended: "Synchronized[int]") -> None:
