@@ -35,7 +35,7 @@ class ObjectStore(ABC):
     """Blocking calls, safe to use from several threads, each bounded in time.
 
     A write is atomic: a reader sees the whole object or none of it. Each call may raise BadKey, and StoreUnavailable
-    where the store does not answer, is full, or refuses.
+    where the store does not answer, is full, or refuses; a write that raised it may still come about, also later.
     """
 
     @abstractmethod
