@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,7 +36,7 @@ STORE_THREADS = 8
 WAIT_FOR_BROKER = 1.0
 CHECK_INCARNATION = 1.0
 """Seconds between two looks at whether the broker still is the one the worker reads from."""
-BUS_CLOSE_LIMIT = 2.0
+BUS_CLOSE_LIMIT = 1.0
 FAUST_STOP_LIMIT = 3.0
 """Seconds Faust has to leave the group: without a broker it would wait for ever."""
 
@@ -94,10 +95,18 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
         try:
             code = await _first(run(), _then(0, stop.wait()))
             logger.info("stopping")
+            _end_within(settings.stop_limit)
             await worker.drain(settings.drain_limit)
             return code
         finally:
             await asyncio.gather(_stop(app), worker.close())
+
+
+def _end_within(limit: float) -> None:
+    """Each step of a stop has its limit, and their sum is less; this holds where one does not keep to it."""
+    timer = threading.Timer(limit, os._exit, (EX_BROKEN,))
+    timer.daemon = True
+    timer.start()
 
 
 async def _stop(app: "GpuApp") -> None:
@@ -160,7 +169,7 @@ async def _set(stop: asyncio.Event) -> None:
 def main() -> None:
     settings = Settings()
     logs.configure(settings.log_level)
-    lifeline.watch()
+    lifeline.watch(settings.stop_limit)
     noise.tame()
     if not settings.kafka_bootstrap_servers:
         logger.critical("set KAFKA_BOOTSTRAP_SERVERS, or start everything with `turnstream up`")

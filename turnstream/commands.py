@@ -58,9 +58,9 @@ def up(
     from turnstream import lifeline, local
     from turnstream.child import Terminal
 
-    lifeline.watch(local.STOP_LIMIT)
     given = {"data_dir": data, "host": host, "port": port, "workers": workers}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
+    lifeline.watch(local.stop_limit(settings))
     asyncio.run(local.up(settings, Terminal(sys.stdout)))
 
 

@@ -34,8 +34,10 @@ from turnstream.settings import GiB, Settings
 
 FIRST_DELAY, LAST_DELAY, STEADY = 0.2, 30.0, 60.0
 """Seconds before a dead child is started again: at first, and at most; one that held for the third begins anew."""
-TERM_LIMIT, BROKER_LIMIT = 8.0, 1.0
-"""Seconds a child has to stop in order. API and workers stop together: with the broker's, all is over within ten."""
+TERM_MARGIN, BROKER_LIMIT = 1.0, 1.0
+"""Seconds a child has to stop in order: a worker, and the API beside it, this much longer than a worker needs at most; the
+broker, after them, the second.
+"""
 CONFIGURATION_ERRORS = frozenset({2, os.EX_CONFIG})
 """Exit codes of a child that would die of the same cause each time."""
 BROKER_SEES = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
@@ -44,7 +46,6 @@ BROKER_MEMORY, MEMORY_CHECK = 1 * GiB, 30.0
 """The embedded broker keeps all events in memory: beyond so many bytes it is restarted when idle; looked at so often."""
 THREADS = 16
 """Waits that may go on at once beside those for workers: a child has one for its end and one for its stop, none may queue."""
-STOP_LIMIT = TERM_LIMIT + BROKER_LIMIT + 1
 READY_POLL = 0.1
 STORE_POLL = 1.0
 
@@ -71,6 +72,7 @@ class Stack:
         self._broker = Child("broker", command, inherited | extra, self._lifeline, say, guarded=True)
         self._api = self._python("api", "producer_api", {})
         self._workers = self._make_workers()
+        self._term_limit = settings.stop_limit + TERM_MARGIN
         self._children = [*([self._broker] if self._embedded else []), self._api, *self._workers]
         self._stopping = asyncio.Event()
         self._broker_lost = asyncio.Event()
@@ -163,7 +165,7 @@ class Stack:
         while True:
             await self._broker_lost.wait()
             self._broker_lost.clear()
-            await asyncio.gather(*(worker.stop(TERM_LIMIT) for worker in self._workers))
+            await asyncio.gather(*(worker.stop(self._term_limit) for worker in self._workers))
             await self._laid_out.wait()
             await self._make_topics()
             self._topics_there.set()
@@ -205,7 +207,7 @@ class Stack:
         working = [self._api, *self._workers]
         for child in working:
             child.terminate()
-        await asyncio.gather(*(child.stop(TERM_LIMIT) for child in working))
+        await asyncio.gather(*(child.stop(self._term_limit) for child in working))
         await self._broker.stop(BROKER_LIMIT)
         self._lifeline.close()
         run_dir.forget_state(self.settings.data_dir, "stack")
@@ -239,6 +241,11 @@ class Stack:
             "pids": {child.name: child.pid for child in self._children if child.pid is not None},
         }
         run_dir.write_state(self.settings.data_dir, "stack", state)
+
+
+def stop_limit(settings: Settings) -> float:
+    """Seconds in which all of a stack is over, at most."""
+    return settings.stop_limit + TERM_MARGIN + BROKER_LIMIT + 1
 
 
 async def up(settings: Settings, say: Say) -> None:

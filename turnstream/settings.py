@@ -23,6 +23,10 @@ def _listed(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+STOP_REST = 7.0
+"""Seconds a worker takes beyond DRAIN_LIMIT to end, at most: to hand jobs back, to leave its group, to end its engine."""
+
+
 class StoreKind(StrEnum):
     FILESYSTEM = "filesystem"
     MINIO = "minio"
@@ -197,7 +201,7 @@ class Settings(BaseSettings):
     stall_limit: float = Field(
         default=300,
         gt=0,
-        description="seconds after which a worker that has work and gets nowhere says in /readyz and its metrics that it is stuck",
+        description="seconds after which a worker that has work and gets nowhere says in /readyz and metrics that it is stuck",
     )
 
     # Sweep
@@ -234,6 +238,11 @@ class Settings(BaseSettings):
         if self.delivery is DeliveryKind.AUTO:
             return self.broker is BrokerKind.KAFKA
         return self.delivery is DeliveryKind.TRANSACTIONAL
+
+    @property
+    def stop_limit(self) -> float:
+        """Seconds after which a worker that was told to stop is gone, whatever it has left to do."""
+        return self.drain_limit + STOP_REST
 
     def require_protection(self) -> None:
         """Raises SettingsInvalid where other machines could call and no key is asked of them."""

@@ -15,15 +15,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from processor import __main__ as worker
+from processor import engine_process, probes
+from processor.worker import HAND_BACK_LIMIT
 from schemas.errors import DataDirInUse, PortTaken, SettingsInvalid, StoreUnavailable
 from tests.support.waiting import until
-from turnstream import local, object_store, ports, run_dir
+from turnstream import background, local, object_store, ports, run_dir
 from turnstream.child import Child, described
 from turnstream.lifeline import Lifeline
 from turnstream.local import Stack
 from turnstream.memory import resident
 from turnstream.records import Mark, MarkState, Records
-from turnstream.settings import Settings
+from turnstream.settings import STOP_REST, Settings
 
 
 @pytest.fixture
@@ -260,6 +263,23 @@ def test_workers_that_share_gpus_are_told(tmp_path: Path, lines: list, monkeypat
     stack = stack_of(tmp_path, lines, workers=3)
     assert [worker.env["CUDA_VISIBLE_DEVICES"] for worker in stack._workers] == ["4", "6", "4"]
     assert lines[0][1].startswith("3 workers share 2 GPUs: MODEL_MEMORY_BUDGET")
+
+
+# Stopping
+
+
+def test_a_worker_has_the_time_that_it_takes_at_most(tmp_path: Path, lines: list):
+    steps = [HAND_BACK_LIMIT, max(worker.FAUST_STOP_LIMIT, engine_process.CLOSE_LIMIT), probes.CLOSE_LIMIT]
+    assert sum(steps) + worker.BUS_CLOSE_LIMIT <= STOP_REST
+    for drain in (0.0, 5.0, 120.0):
+        stack = stack_of(tmp_path, lines, drain_limit=drain)
+        assert drain + STOP_REST == stack.settings.stop_limit < stack._term_limit < local.stop_limit(stack.settings)
+    assert local.stop_limit(Settings(_env_file=None)) < background.STOP_LIMIT
+
+
+def test_a_worker_that_does_not_keep_to_its_time_ends_all_the_same():
+    program = "import time; from processor import __main__ as worker; worker._end_within(0.2); time.sleep(60)"
+    assert subprocess.run(python(program), timeout=30, check=False).returncode == worker.EX_BROKEN
 
 
 # The lifeline
