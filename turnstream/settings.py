@@ -118,6 +118,12 @@ class Settings(BaseSettings):
         max_length=200,
         description="this worker's fixed place in its group, another for each; by default made of host, WORKER_NAME and DATA_DIR",
     )
+    session_timeout: float | None = Field(
+        default=None,
+        ge=6,
+        description="seconds of silence after which a worker counts as dead, and others get its jobs; a little more than its "
+        "supervisor needs to start it again. By default 30 on Apache Kafka, and 6",
+    )
     metrics_host: str = Field(default="127.0.0.1", description="address the worker serves /metrics on")
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="its port, the next one for each further worker; 0: a free one"
@@ -238,6 +244,11 @@ class Settings(BaseSettings):
         if self.delivery is DeliveryKind.AUTO:
             return self.broker is BrokerKind.KAFKA
         return self.delivery is DeliveryKind.TRANSACTIONAL
+
+    @property
+    def session(self) -> float:
+        """How long a worker may be silent, in seconds."""
+        return self.session_timeout or (30.0 if self.broker is BrokerKind.KAFKA else 6.0)
 
     @property
     def stop_limit(self) -> float:
