@@ -1,4 +1,4 @@
-"""`turnstream dlq`: the dead letters of a broker, listed, looked at, asked for again. docs/operations.md has the procedure."""
+"""`turnstream dlq`: the dead letters of a broker, listed, looked at, asked for again: docs/errors.md has the procedure."""
 
 import asyncio
 import json
