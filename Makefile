@@ -5,9 +5,13 @@ TORCH_INDEX ?=
 DEVICE ?= cpu
 AUDIO ?=
 OUT ?=
+STACK ?= embedded
+KILLS ?= 200
+SEED ?= 1
+MINUTES ?= 15
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-real test-containers up lint bench bench-engine bench-scheduler lock clean
+.PHONY: help venv demo test test-real test-containers chaos soak up lint bench bench-engine bench-scheduler lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -19,13 +23,19 @@ demo: venv ## Show who spoke when in a sample, or in AUDIO=path (result in OUT=p
 	@$(BIN)/turnstream demo $(if $(AUDIO),'$(AUDIO)') $(if $(OUT),--out '$(OUT)')
 
 test: venv ## Run every test that needs only the Python package index.
-	@$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/chaos
+	@$(BIN)/python -m pytest tests --ignore=tests/bench
 
 test-real: venv ## Run the contracts and the stack on Apache Kafka and MinIO; wants a JDK (17 or newer), Maven and Go.
-	@$(BIN)/python -m tests.support.real -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
+	@$(BIN)/python -m tests.support.real -- $(BIN)/python -m pytest tests/contract tests/e2e tests/chaos -m real
 
 test-containers: venv ## Run the same on containers of Apache Kafka and MinIO; wants Docker, says so without.
 	@$(BIN)/python -m tests.support.containers -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
+
+chaos: venv ## Kill everything under load, and look whether anything was lost: STACK=embedded|local KILLS=200 SEED=1.
+	@$(BIN)/python -m tests.chaos --stack $(STACK) --kills $(KILLS) --seed $(SEED) $(if $(OUT),--out '$(OUT)')
+
+soak: venv ## Fifteen minutes of faults now and then: does anything grow? STACK=embedded|local MINUTES=15.
+	@$(BIN)/python -m tests.chaos.soak --stack $(STACK) --minutes $(MINUTES) --seed $(SEED) $(if $(OUT),--out '$(OUT)')
 
 up: venv ## Run the whole stack in this terminal until Ctrl-C.
 	@$(BIN)/turnstream up
