@@ -35,9 +35,11 @@ def probe_file(path: str) -> Probe:
     return probe_path(path)
 
 
-def _settle_in(parent: int, directory: str) -> None:
+def _settle_in(parent: int) -> None:
     """Runs first in every helper: nothing lies in its working directory, and it does not outlive the service."""
+    directory = tempfile.mkdtemp(prefix="turnstream-probe-")
     os.chdir(directory)
+    Path(directory).rmdir()  # nothing can be put there either, and nothing stays of a service that is killed
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
@@ -55,7 +57,6 @@ class Prober:
     def __init__(self, probe: Callable[[str], Any] = probe_file, *, timeout: float = PROBE_TIMEOUT) -> None:
         self._probe = probe
         self._timeout = timeout
-        self._directory = tempfile.TemporaryDirectory(prefix="turnstream-probe-")
         self._pool: ProcessPool | None = None
 
     def start(self) -> None:
@@ -90,7 +91,7 @@ class Prober:
             self._pool = ProcessPool(
                 HELPERS,
                 initializer=_settle_in,
-                initargs=[os.getpid(), self._directory.name],
+                initargs=[os.getpid()],
                 context=multiprocessing.get_context("spawn"),  # pyright: ignore[reportArgumentType]
             )
         return self._pool
@@ -99,4 +100,3 @@ class Prober:
         if self._pool is not None:
             self._pool.stop()
             self._pool.join()
-        self._directory.cleanup()

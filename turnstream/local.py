@@ -32,7 +32,7 @@ from turnstream.ports import claim_port, free_port
 from turnstream.records import Records
 from turnstream.settings import GiB, Settings
 
-FIRST_DELAY, LAST_DELAY, STEADY = 0.2, 30.0, 60.0
+FIRST_DELAY, LAST_DELAY, STEADY = 0.2, 30.0, 10.0
 """Seconds before a dead child is started again: at first, and at most; one that held for the third begins anew."""
 TERM_MARGIN, BROKER_LIMIT = 1.0, 1.0
 """Seconds a child has to stop in order: a worker, and the API beside it, this much longer than a worker needs at most; the
