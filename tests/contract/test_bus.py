@@ -15,12 +15,12 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.errors import BrokerUnavailable, EventInvalid, LayoutMismatch
 from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic, TopicSpec
 from tests.support.brokers import EmbeddedBroker, forget_topics
-from tests.support.real import REAL_KAFKA
+from tests.support.real import REAL_KAFKA, REASON
 from tests.support.servers import Kafka as KafkaServer
 from turnstream.bus import Bus, Position, Record
 from turnstream.bus.kafka import KafkaBus
@@ -134,6 +134,7 @@ def brokers(real: str) -> list[Any]:
     return ["memory", "embedded"] + [pytest.param(real, marks=pytest.mark.real)] * bool(KAFKA)
 
 
+ON_KAFKA = [pytest.mark.real, pytest.mark.skipif(KAFKA is None, reason=REASON)]
 on_brokers_that_go_away = pytest.mark.parametrize("world", brokers("own-kafka"), indirect=True)
 
 
@@ -384,6 +385,25 @@ async def test_a_snapshot_of_a_broker_that_is_away_is_an_error(world: World, bus
     await world.take_away()
     with pytest.raises(BrokerUnavailable):
         await snapshot(bus, Topic.JOBS)
+
+
+@pytest.mark.parametrize("world", [pytest.param("kafka", marks=ON_KAFKA)], indirect=True)
+async def test_a_snapshot_has_what_transactions_committed_and_waits_for_none(world: Kafka, bus: Bus) -> None:
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": f"test-{uuid4()}"})
+    await asyncio.to_thread(producer.init_transactions, SOON)
+    for value, end in (
+        (b"kept", producer.commit_transaction),
+        (b"aborted", producer.abort_transaction),
+        (b"open", None),
+    ):
+        producer.begin_transaction()
+        producer.produce(Topic.JOB_CONTROL, value)
+        await asyncio.to_thread(producer.flush, SOON)
+        if end is not None:
+            await asyncio.to_thread(end, SOON)
+    assert [record.value for record in await snapshot(bus, Topic.JOB_CONTROL)] == [b"kept"]
+    await asyncio.to_thread(producer.commit_transaction, SOON)
+    assert [record.value for record in await snapshot(bus, Topic.JOB_CONTROL)] == [b"kept", b"open"]
 
 
 # Topics
