@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,14 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.events import Event
-from schemas.jobs import Lane
+from schemas.events import Event, Headers
+from schemas.jobs import Job, Lane
 from schemas.topics import Topic
-from tests.support.brokers import EmbeddedBroker
+from tests.support.ground import Ground, standing
 from tests.support.stack import CLEAN
 from tests.support.worker import accept, job_event, new_job
 from turnstream import bus as buses
-from turnstream.bus.base import Bus
-from turnstream.object_store.filesystem import FilesystemStore
+from turnstream.bus.base import Bus, Record
 from turnstream.operations import installed, result_topics
 from turnstream.records import Records
 from turnstream.run_dir import read_state
@@ -58,7 +57,8 @@ class Computed:
 
 
 class Fleet:
-    def __init__(self, folder: Path, broker: EmbeddedBroker, groups: int, **env: str) -> None:
+    def __init__(self, folder: Path, ground: Ground, groups: int, **env: str) -> None:
+        self.ground = ground
         self.data_dir = folder / "data"
         self.data_dir.mkdir()
         self.log = folder / "workers.log"
@@ -66,16 +66,19 @@ class Fleet:
         self._env = CLEAN | {
             "ENGINE": "scripted",
             "DATA_DIR": str(self.data_dir),
-            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
             "PARTITION_GROUPS": str(groups),
             "SCRIPTED_LOG": str(self._computed),
+            **ground.env,
             **env,
         }
-        settings = Settings(_env_file=None, data_dir=self.data_dir, kafka_bootstrap_servers=broker.bootstrap)
-        self.records = Records(FilesystemStore(self.data_dir / "objects"))
+        self.settings = Settings(_env_file=None, **{name.lower(): value for name, value in self._env.items()})
+        self.records = Records(ground.store(self.data_dir))
         self.layout = self.records.agree_on_layout(groups, installed())
-        self.bus: Bus = buses.connect(settings)
+        self.bus: Bus = buses.connect(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
+        """Worker-1, worker-2 and so on; one that was started again takes the place of what it was."""
+        self.sent = 0
+        """Records of `gpu-jobs`."""
         self.submitted: dict[str, str] = {}
         """Job id -> operation."""
         self._accepted: dict[str, float] = {}
@@ -84,20 +87,47 @@ class Fleet:
 
     async def start(self) -> subprocess.Popen[bytes]:
         """One more worker; returns when it has its partitions."""
-        name = f"worker-{len(self.workers) + 1}"
+        index = self.launch()
+        await self.until(lambda: self.ready(index), START_LIMIT)
+        return self.workers[index]
+
+    async def start_again(self, index: int) -> None:
+        """One that has ended, under its name; returns when it has its partitions."""
+        self.launch(index)
+        await self.until(lambda: self.ready(index), START_LIMIT)
+
+    def launch(self, index: int | None = None) -> int:
+        """Start a worker, or one that has ended again, and do not wait for it."""
+        index = len(self.workers) if index is None else index
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "processor"]
-            env = os.environ | self._env | {"WORKER_NAME": name}
-            worker = subprocess.Popen(command, env=env, stderr=log, stdout=log)  # noqa: ASYNC220 - takes no time
-        self.workers.append(worker)
+            env = os.environ | self._env | {"WORKER_NAME": f"worker-{index + 1}"}
+            worker = subprocess.Popen(command, env=env, stderr=log, stdout=log)
+        self.workers[index:] = [worker, *self.workers[index + 1 :]]
+        return index
 
-        def ready() -> bool:
-            assert worker.poll() is None, f"{name} ended with {worker.returncode}"
-            state = read_state(self.data_dir, name)
-            return state.get("pid") == worker.pid and state.get("state") == "ready"
+    def state(self, index: int) -> dict[str, Any]:
+        """What a worker says of itself; empty where that is the word of one that was there before."""
+        state = read_state(self.data_dir, f"worker-{index + 1}")
+        return state if state.get("pid") == self.workers[index].pid else {}
 
-        await self.until(ready, START_LIMIT)
-        return worker
+    def ready(self, index: int) -> bool:
+        ended = self.workers[index].poll()
+        assert ended is None, f"worker-{index + 1} ended with {ended}"
+        return self.state(index).get("state") == "ready"
+
+    def running(self) -> list[int]:
+        return [index for index, worker in enumerate(self.workers) if worker.poll() is None]
+
+    def computed_by(self, index: int) -> list[Computed]:
+        """What the engine did that a worker has now."""
+        engine = self.state(index).get("engine_pid")
+        return [each for each in self.computed() if each.engine == engine]
+
+    def crash(self, index: int) -> None:
+        """kill -9; its engine ends with it."""
+        self.workers[index].kill()
+        self.workers[index].wait(timeout=10)
 
     async def join(self) -> None:
         """One more worker; returns when it has computed something, and all have their partitions: a group in which one joins
@@ -120,11 +150,61 @@ class Fleet:
 
     # Jobs
 
-    async def submit(self, operation: str, filename: str, lane: Lane = Lane.INTERACTIVE) -> None:
-        job = await asyncio.to_thread(accept, self.records, new_job(filename, lane, operation))
-        event, partition = job_event(job), self.layout.partition(job.id, job.operation, job.lane)
+    async def submit(
+        self, operation: str, filename: str, lane: Lane = Lane.INTERACTIVE, group: int | None = None
+    ) -> Job:
+        """`group`: that of the partition it is to lie in; any, if None."""
+        job = new_job(filename, lane, operation)
+        while group is not None and self._partition(job) // self.layout.slots != group:
+            job = new_job(filename, lane, operation)
+        await asyncio.to_thread(accept, self.records, job)
         self.submitted[job.id], self._accepted[job.id] = job.operation, job.created_at.timestamp()
-        await self.bus.publish(Topic.JOBS, key=event.key, value=event.data, headers=event.headers, partition=partition)
+        await self.publish(job)
+        return job
+
+    async def submit_everywhere(self, filename: str) -> list[Job]:
+        """A job to each partition that jobs come to."""
+        return [
+            await self.submit(operation, filename, lane, group)
+            for operation in OPERATIONS
+            for lane in Lane
+            for group in range(self.layout.groups)
+        ]
+
+    async def publish(self, job: Job) -> None:
+        """Its event, once more if it was sent before."""
+        event = job_event(job)
+        await self.publish_record(event.key, event.data, event.headers, self._partition(job))
+
+    async def publish_record(
+        self, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int = 0
+    ) -> None:
+        await self.bus.publish(Topic.JOBS, key=key, value=value, headers=headers, partition=partition)
+        self.sent += 1
+
+    def _partition(self, job: Job) -> int:
+        return self.layout.partition(job.id, job.operation, job.lane)
+
+    def ended(self, jobs: Iterable[Job]) -> bool:
+        return all(self.records.outcome(job.id, "live") for job in jobs)
+
+    def attempts(self, job: Job) -> int:
+        return self.records.attempts(job.id, "live").count
+
+    async def settled(self) -> None:
+        """Every run has its end and no mark, and every record is committed."""
+        await self.until(lambda: not self.pending(), LAST_LIMIT)
+        async with asyncio.timeout(LAST_LIMIT):
+            while await self.committed() < self.sent:  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(0.1)
+
+    async def committed(self) -> int:
+        reach = await self.bus.reach(Topic.JOBS, self.settings.consumer_group)
+        return sum(partition.committed or 0 for partition in reach.values())
+
+    def computed_twice(self) -> dict[tuple[str, str], int]:
+        done = Counter((each.job, each.model) for each in self.computed())
+        return {stage: times for stage, times in done.items() if times > 1}
 
     def pending(self) -> int:
         """Runs that have no end yet."""
@@ -160,17 +240,19 @@ class Fleet:
         return int(counted)
 
     async def told(self) -> list[str]:
-        """The ids of all result events, until nothing more comes: where a topic ends the embedded broker cannot tell."""
-        found: list[str] = []
-        for topic in result_topics(installed()):
-            async with aclosing(self.bus.read(topic)) as records:
-                while True:
-                    try:
-                        record = await asyncio.wait_for(anext(records), timeout=3.0)
-                    except TimeoutError:
-                        break
-                    found.append(Event.parse(record.headers, record.value).id)
-        return found
+        """The ids of all result events."""
+        topics = result_topics(installed())
+        return [Event.parse(each.headers, each.value).id for topic in topics for each in await self.read(topic)]
+
+    async def read(self, topic: str) -> list[Record]:
+        """A topic, until nothing more comes: where it ends the embedded broker cannot tell."""
+        found: list[Record] = []
+        async with aclosing(self.bus.read(topic)) as records:
+            while True:
+                try:
+                    found.append(await asyncio.wait_for(anext(records), timeout=3.0))
+                except TimeoutError:
+                    return found
 
     async def until(self, condition: Callable[[], object], limit: float) -> None:
         async with asyncio.timeout(limit):
@@ -182,6 +264,11 @@ class Fleet:
             if worker.poll() is None:
                 worker.kill()
             worker.wait(timeout=10)
+
+    async def close(self) -> None:
+        self.kill()
+        await self.bus.close()
+        self.records.store.close()
 
 
 async def keep_busy(fleet: Fleet, jobs: int, change: asyncio.Task[Any] | None = None) -> None:
@@ -210,9 +297,12 @@ async def join_and_leave(fleet: Fleet, jobs: int) -> int:
 
 
 @asynccontextmanager
-async def running_fleet(folder: Path, workers: int, groups: int, **env: str) -> AsyncIterator[Fleet]:
-    async with EmbeddedBroker() as broker:
-        fleet = Fleet(folder, broker, groups, **env)
+async def running_fleet(
+    folder: Path, workers: int, groups: int, kind: str = "embedded", **env: str
+) -> AsyncIterator[Fleet]:
+    """On the ground of a `kind` (`tests.support.ground.standing`)."""
+    async with standing(kind, folder) as ground:
+        fleet = Fleet(folder, ground, groups, **env)
         await fleet.bus.start()
         await fleet.bus.ensure_topics(fleet.layout.topics(result_topics(installed())))
         try:
@@ -222,5 +312,4 @@ async def running_fleet(folder: Path, workers: int, groups: int, **env: str) -> 
             print(fleet.log.read_text(errors="replace")[-20_000:] if fleet.log.exists() else "no worker said anything")
             raise
         finally:
-            fleet.kill()
-            await fleet.bus.close()
+            await fleet.close()
