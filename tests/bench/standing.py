@@ -1,7 +1,6 @@
 """A backlog that stands before anything runs, and how long the first of it waits after a cold start."""
 
 import asyncio
-import io
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from turnstream.object_store.base import ObjectStore
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.operations import installed
 from turnstream.records import Mark, MarkState, Records
+from turnstream.records.jobs import _job_key
 from turnstream.settings import ANONYMOUS, BrokerKind, Settings, StoreKind
 
 MILESTONES = (1, 100)
@@ -126,7 +126,8 @@ async def _publish(bus: Bus | None, layout: Layout, job: Job) -> Position | None
 
 
 def _write(records: Records, topic_id: str | None, job: Job, place: Position | None) -> None:
-    records.create(job, io.BytesIO(recording()))
+    """What sweep and workers look at, and no more: no recording, no place in the owner's list."""
+    records.store.put(_job_key(job.id), job.model_dump_json(exclude_none=True).encode())
     lost = Mark(state=MarkState.QUEUED, at=job.created_at, topic_id="of a broker that is gone", partition=0, offset=0)
     there = {"topic_id": topic_id, "partition": place.partition, "offset": place.offset} if place else {}
     records.put_mark(job.id, LIVE_RUN, lost.model_copy(update=there))
