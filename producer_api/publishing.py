@@ -5,43 +5,55 @@ from producer_api.threads import Threads
 from schemas.errors import BrokerUnavailable, InvalidRequest
 from schemas.jobs import Job
 from schemas.topics import JOB_EVENT_LIMIT
+from turnstream import points
 from turnstream.bus.base import Bus
 from turnstream.publishing import publish_job, requested
-from turnstream.records import Records
+from turnstream.records import Mark, Records
 
 SOURCE = "/turnstream/producer-api"
 
 
 class Publisher:
+    """Each call returns once the broker has the job event and the mark says where.
+
+    Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch.
+    """
+
     def __init__(self, bus: Bus, records: Records, watch: BrokerWatch, threads: Threads) -> None:
         self._bus = bus
         self._records = records
         self._watch = watch
         self._threads = threads
 
-    async def publish(self, job: Job, run: str, topic_id: str | None, traceparent: str | None = None) -> None:
-        """Returns once the broker has the job event and the mark says where.
-
-        Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch.
-
-        `topic_id` is the incarnation of the topic as it was known before.
-        """
+    async def accept(self, job: Job, run: str, traceparent: str) -> None:
+        """For a run whose caller waits to hear that it is safe."""
+        topic_id = self._watch.topic_id
         if topic_id is None:
             raise BrokerUnavailable("The topics are not there yet")
         layout = self._watch.require_layout()
         mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, traceparent=traceparent)
-        await self._threads.run(self._records.put_mark, job.id, run, mark)
-
-    async def accept(self, job: Job, run: str, traceparent: str) -> None:
-        """The same for a run whose caller waits to hear that it is safe."""
-        topic_id = self._watch.topic_id
-        await self.publish(job, run, topic_id, traceparent)
+        points.passing("intake.published")
+        await self._threads.run(self._put_mark, job.id, run, mark)
+        points.passing("intake.queued")
         # Made anew meanwhile: the sweep after it may have come before our mark.
         if self._watch.topic_id != topic_id:
             self._watch.announce()
-        # A worker that was quicker than we are has removed the mark before we wrote it.
-        if await self._threads.run(self._records.ended, job.id, run):
-            await self._threads.run(self._records.remove_mark, job.id, run)
+
+    async def republish(self, job: Job, run: str, topic_id: str, retries: int) -> None:
+        """For a run that was lost on its way after so many retries: it gets those that are left.
+
+        `topic_id` is the incarnation of the topic as it was known before.
+        """
+        layout = self._watch.require_layout()
+        mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, retries=retries)
+        points.passing("sweep.published")
+        await self._threads.run(self._put_mark, job.id, run, mark)
+
+    def _put_mark(self, job_id: str, run: str, mark: Mark) -> None:
+        """A worker that was quicker than we are had removed the mark before this one is written: then it goes again. Blocks."""
+        self._records.put_mark(job_id, run, mark)
+        if self._records.ended(job_id, run):
+            self._records.remove_mark(job_id, run)
 
 
 def require_size(job: Job, run: str) -> None:

@@ -9,6 +9,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -39,21 +40,35 @@ class Action(StrEnum):
     ERASE = "erased"
 
 
-def decide(mark: Mark, *, ended: bool, reach: Reach | None, topic_id: str, accepted_before: datetime) -> Action:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the broker has of a topic."""
+
+    topic_id: str
+    """Its incarnation."""
+    reaches: Mapping[int, Reach]
+
+
+def decide(mark: Mark, *, ended: bool, kept: Kept, accepted_before: datetime) -> Action:
     """What to do about the mark of a run.
 
-    `reach` is what the broker says of the mark's partition (None where there is no such partition), `topic_id` its topic's
-    incarnation; a submission that began before `accepted_before` will not come to its end any more.
+    `kept` is what the broker has of the mark's topic; a submission that began before `accepted_before` will not come to its
+    end any more.
     """
     if mark.state is MarkState.ACCEPTING:
         if mark.at >= accepted_before:
             return Action.LEAVE
         return Action.REMOVE_MARK if ended else Action.ERASE
-    if mark.topic_id != topic_id or mark.offset is None or reach is None or mark.offset < reach.low:
+    reach = None if mark.partition is None else kept.reaches.get(mark.partition)
+    if mark.topic_id != kept.topic_id or mark.offset is None or reach is None or mark.offset < reach.low:
         return Action.PUBLISH  # lost; where the run has ended, the worker only does the steps that are missing
     if reach.committed is None or reach.committed <= mark.offset:
-        return Action.LEAVE  # it waits its turn
+        return Action.LEAVE  # it waits its turn, or for its next try
     return Action.REMOVE_MARK if ended else Action.PUBLISH
+
+
+NOTHING = Kept("", {})
+"""Of a topic that is none of ours."""
 
 
 class Sweeper:
@@ -102,12 +117,11 @@ class Sweeper:
         lease = max(self._settings.sweep_interval * 1.5, 30)
         if not await self._threads.run(self._records.take_lease, LEASE, self._holder, lease):
             return None
-        topic_id = self._watch.topic_id
-        reaches = await self._bus.reach(Topic.JOBS, self._settings.consumer_group) if topic_id else {}
+        kept = await self._look()
         done: Counter[Action] = Counter()
         marks = self._records.pending()
         while batch := await self._threads.run(_take, marks, CONCURRENCY):
-            done.update(await asyncio.gather(*(self._settle(pending, topic_id, reaches) for pending in batch)))
+            done.update(await asyncio.gather(*(self._settle(pending, kept) for pending in batch)))
         if done.total() > done[Action.LEAVE]:
             log.info("swept %s", ", ".join(f"{count} {action}" for action, count in done.items()))
         return done
@@ -118,30 +132,40 @@ class Sweeper:
         except TurnstreamError as error:
             log.debug("the lease stays until its end: %s", error.detail)
 
-    async def _settle(self, pending: Pending, topic_id: str | None, reaches: Mapping[int, Reach]) -> Action:
+    async def _look(self) -> dict[str, Kept]:
+        """By topic; empty while the broker has not answered yet. Raises BrokerUnavailable."""
+        jobs_id = self._watch.topic_id
+        if jobs_id is None:
+            return {}
+        retry_id = await self._bus.topic_id(Topic.JOBS_RETRY)
+        ids = {str(Topic.JOBS): jobs_id, str(Topic.JOBS_RETRY): retry_id or ""}
+        group = self._settings.consumer_group
+        return {topic: Kept(topic_id, await self._bus.reach(topic, group)) for topic, topic_id in ids.items()}
+
+    async def _settle(self, pending: Pending, kept: Mapping[str, Kept]) -> Action:
         job_id, run, mark = pending
-        if topic_id is None and mark.state is MarkState.QUEUED:
-            return Action.LEAVE  # the broker has not answered yet: nothing can be said about what it has
+        if not kept and mark.state is MarkState.QUEUED:
+            return Action.LEAVE  # nothing can be said about what the broker has
         try:
-            action = decide(
-                mark,
-                ended=await self._threads.run(self._records.ended, job_id, run),
-                reach=None if mark.partition is None else reaches.get(mark.partition),
-                topic_id=topic_id or "",
-                accepted_before=datetime.now(UTC) - timedelta(seconds=self._settings.accepting_limit),
-            )
-            await self._act(action, job_id, run, topic_id)
+            action = await self._decide(job_id, run, mark, kept.get(mark.topic, NOTHING))
+            await self._act(action, job_id, run, mark, kept)
         except TurnstreamError as error:
             log.warning("job %s, run %s: left for the next sweep: %s", job_id, run, error.detail)
             return Action.LEAVE
         return action
 
-    async def _act(self, action: Action, job_id: str, run: str, topic_id: str | None) -> None:
+    async def _decide(self, job_id: str, run: str, mark: Mark, kept: Kept) -> Action:
+        before = datetime.now(UTC) - timedelta(seconds=self._settings.accepting_limit)
+        actions = [decide(mark, ended=ended, kept=kept, accepted_before=before) for ended in (False, True)]
+        # Most marks wait, or are lost, whether their run has ended or not: then the store need not be asked.
+        return actions[actions[0] is not actions[1] and await self._threads.run(self._records.ended, job_id, run)]
+
+    async def _act(self, action: Action, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> None:
         match action:
             case Action.LEAVE:
                 return
             case Action.PUBLISH:
-                await self._publish(job_id, run, topic_id)
+                await self._publish(job_id, run, mark, kept[Topic.JOBS].topic_id)
             case Action.ERASE if run == LIVE_RUN:
                 await self._threads.run(self._records.erase_unindexed, job_id)
             case Action.ERASE:
@@ -149,13 +173,13 @@ class Sweeper:
             case _:
                 await self._threads.run(self._records.remove_mark, job_id, run)
 
-    async def _publish(self, job_id: str, run: str, topic_id: str | None) -> None:
+    async def _publish(self, job_id: str, run: str, mark: Mark, topic_id: str) -> None:
         try:
             job = await self._threads.run(self._records.job_of_run, job_id, run)
         except JobNotFound:  # erased meanwhile
             await self._threads.run(self._records.remove_mark, job_id, run)
             return
-        await self._publisher.publish(job, run, topic_id)
+        await self._publisher.republish(job, run, topic_id, mark.attempt)
 
 
 def _take(marks: Iterator[Pending], count: int) -> list[Pending]:

@@ -10,9 +10,19 @@ from turnstream.records import Mark, MarkState
 
 
 async def publish_job(
-    bus: Bus, layout: Layout, job: Job, run: str, *, topic_id: str, source: str, traceparent: str | None = None
+    bus: Bus,
+    layout: Layout,
+    job: Job,
+    run: str,
+    *,
+    topic_id: str,
+    source: str,
+    traceparent: str | None = None,
+    retries: int = 0,
 ) -> Mark:
     """Returns once the broker has the job event: the mark that says where. Raises BrokerUnavailable.
+
+    `retries`: how often the run was tried again before it was lost.
 
     `topic_id` is the incarnation of the topic as it was known before: should the broker lose everything meanwhile, the
     mark names the one that is gone, and the sweep publishes again.
@@ -22,7 +32,7 @@ async def publish_job(
         Topic.JOBS,
         key=event.key,
         value=event.data,
-        headers=event.headers,
+        headers=(*event.headers, ("attempt", b"%d" % retries)) if retries else event.headers,
         partition=layout.partition(job.id, job.operation, job.lane),
     )
     return Mark(
@@ -31,6 +41,7 @@ async def publish_job(
         topic_id=topic_id,
         partition=position.partition,
         offset=position.offset,
+        attempt=retries,
     )
 
 

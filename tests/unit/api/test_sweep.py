@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from producer_api import broker_watch
-from producer_api.sweep import LEASE, Action, decide
+from producer_api.sweep import LEASE, Action, Kept, decide
 from schemas.events import JOB_REQUESTED, Event
 from schemas.jobs import JobRequested
 from schemas.topics import Topic
 from tests.support.api import complete, until
-from turnstream.bus.base import Reach
+from turnstream.bus.base import Position, Reach
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
 from turnstream.records import Mark, MarkState
@@ -24,11 +24,11 @@ def accepting(age: float) -> Mark:
     return Mark(state=MarkState.ACCEPTING, at=NOW - timedelta(seconds=age))
 
 
-def queued(offset: int = 5, topic_id: str = "now") -> Mark:
-    return Mark(state=MarkState.QUEUED, at=NOW, topic_id=topic_id, partition=0, offset=offset)
+def queued(offset: int = 5, topic_id: str = "now", topic: str = Topic.JOBS) -> Mark:
+    return Mark(state=MarkState.QUEUED, at=NOW, topic=topic, topic_id=topic_id, partition=0, offset=offset)
 
 
-HERE, LOST_ID = queued(), queued(topic_id="before")
+HERE, LOST_ID, RETRIED = queued(), queued(topic_id="before"), queued(topic=Topic.JOBS_RETRY)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,15 @@ HERE, LOST_ID = queued(), queued(topic_id="before")
         (LOST_ID, True, Reach(low=0, committed=9), Action.PUBLISH),
         (HERE, False, None, Action.PUBLISH),
         (Mark(state=MarkState.QUEUED, at=NOW, topic_id="now", partition=0), False, Reach(0, None), Action.PUBLISH),
+        # waiting for its next try
+        (RETRIED, False, Reach(low=0, committed=5), Action.LEAVE),
+        (RETRIED, False, Reach(low=0, committed=6), Action.PUBLISH),
+        (RETRIED, True, Reach(low=0, committed=6), Action.REMOVE_MARK),
     ],
 )
 def test_what_is_decided(mark, ended, reach, action):
-    assert decide(mark, ended=ended, reach=reach, topic_id="now", accepted_before=BEFORE) is action
+    kept = Kept("now", {} if reach is None else {0: reach})
+    assert decide(mark, ended=ended, kept=kept, accepted_before=BEFORE) is action
 
 
 def published(api) -> list[str]:
@@ -82,6 +87,75 @@ async def test_what_the_workers_passed_without_an_end_is_published_again(api, bl
     first, second = api.bus.records(Topic.JOBS)
     assert dict(first.headers)["ce_id"] == dict(second.headers)["ce_id"]
     assert (await api.service.sweeper.sweep()) == {Action.LEAVE: 1}
+
+
+async def retried(api, blip, attempt: int) -> tuple[str, Position]:
+    """A job whose failure may pass, as a worker leaves it: its first record is done with, its mark names the retry."""
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    headers = (("attempt", b"%d" % attempt), ("not_before", b"9999999999"))
+    first = api.bus.records(Topic.JOBS)[-1]
+    at = await api.bus.publish(
+        Topic.JOBS_RETRY, key=first.key, value=first.value, headers=(*first.headers, *headers), partition=1
+    )
+    moved = {"topic": at.topic, "topic_id": await api.bus.topic_id(at.topic), "partition": 1, "offset": at.offset}
+    api.records.put_mark(job_id, "live", mark.model_copy(update={**moved, "attempt": attempt}))
+    api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+    return job_id, at
+
+
+async def test_a_run_that_waits_for_its_next_try_is_left_alone(api, blip):
+    job_id, _ = await retried(api, blip, attempt=2)
+    assert (await api.service.sweeper.sweep()) == {Action.LEAVE: 1}
+    assert published(api) == [job_id]
+
+
+@pytest.mark.parametrize("lost", ["passed", "forgotten"])
+async def test_a_retry_that_was_lost_keeps_its_number(api, blip, lost):
+    job_id, at = await retried(api, blip, attempt=2)
+    if lost == "passed":
+        api.bus.commit(GROUP, at.topic, at.partition, at.offset + 1)
+    else:
+        mark = api.records.mark(job_id, "live")
+        api.records.put_mark(job_id, "live", mark.model_copy(update={"topic_id": "before"}))
+    assert (await api.service.sweeper.sweep()) == {Action.PUBLISH: 1}
+    assert published(api) == [job_id, job_id]
+    assert dict(api.bus.records(Topic.JOBS)[-1].headers)["attempt"] == b"2"
+    mark = api.records.mark(job_id, "live")
+    assert (mark.topic, mark.attempt, mark.offset) == (Topic.JOBS, 2, 1)
+    assert (await api.service.sweeper.sweep()) == {Action.LEAVE: 1}
+
+
+async def test_a_first_try_says_nothing_of_retries(api, blip):
+    await api.new_job(blip)
+    assert "attempt" not in dict(api.bus.records(Topic.JOBS)[0].headers)
+
+
+async def test_a_run_that_ends_while_it_is_published_again_keeps_no_mark(api, blip):
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+    publish = api.bus.publish
+
+    async def publish_and_end(topic, **record):  # a worker that is quicker than the sweep
+        position = await publish(topic, **record)
+        api.bus.publish = publish
+        await complete(api, job_id)
+        return position
+
+    api.bus.publish = publish_and_end
+    assert (await api.service.sweeper.sweep()) == {Action.PUBLISH: 1}
+    assert api.records.mark(job_id, "live") is None
+
+
+async def test_of_a_mark_that_waits_or_is_lost_only_the_mark_is_read(api, blip):
+    """A hundred thousand of them must not take minutes."""
+    await api.new_job(blip)
+    asked: list[str] = []
+    ended = api.records.ended
+    api.records.ended = lambda *id: asked.append(id) or ended(*id)
+    await api.service.sweeper.sweep()
+    assert asked == []
 
 
 async def test_a_mark_that_outlived_its_run_goes(api, blip):
