@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from processor import noise
+from processor.at_least_once import AtLeastOnce
 from schemas.errors import InfrastructureError, LayoutMismatch, LocalError
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
@@ -75,8 +76,9 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
     from processor.worker import Worker
 
     app = GpuApp(settings, laid_out.layout)
-    worker = Worker(settings, records, bus, laid_out.layout, installed(), EngineProcess(settings), flow=app)
-    app.attach(worker)
+    outbox = AtLeastOnce(bus)
+    worker = Worker(settings, records, bus, laid_out.layout, installed(), EngineProcess(settings), app, outbox)
+    app.attach(worker, outbox)
 
     async def run() -> int:
         await worker.start()

@@ -10,7 +10,9 @@ from typing import Any, cast
 import faust
 from faust.types import TP
 
+from processor.outbox import Outbox
 from processor.receipts import Ack
+from processor.session import SESSION
 from processor.transport import Consumer, Transport
 from processor.worker import Worker
 from schemas.topics import Layout, Topic
@@ -21,8 +23,6 @@ REBALANCE_WAIT = 3.0
 """Seconds a rebalance waits for open jobs. Short: the whole group stands still meanwhile."""
 FETCH_MAX_WAIT = {BrokerKind.EMBEDDED: 50, BrokerKind.KAFKA: None}
 """Milliseconds a fetch may wait for records; None: as Faust has it."""
-SESSION = {BrokerKind.EMBEDDED: (6.0, 1.0), BrokerKind.KAFKA: (30.0, 3.0)}
-"""Session timeout and heartbeat interval, in seconds. JoinGroup on the embedded broker takes half the session."""
 NEVER = 7 * 86400.0
 """For limits of Faust that would end or accuse a worker only because its jobs are long."""
 
@@ -31,7 +31,7 @@ class GpuApp(faust.App):
     """Both the worker's source of records and its way to hold a partition back (`processor.receipts.Flow`)."""
 
     def __init__(self, settings: Settings, layout: Layout) -> None:
-        session, heartbeat = SESSION[settings.broker]
+        session = SESSION[settings.broker]
         datadir = settings.data_dir.absolute() / "faust" / settings.worker_name
         datadir.mkdir(parents=True, exist_ok=True)
         super().__init__(
@@ -44,8 +44,8 @@ class GpuApp(faust.App):
             topic_allow_declare=False,  # topics are made and verified by us
             topic_disable_leader=True,
             table_standby_replicas=0,
-            broker_session_timeout=session,
-            broker_heartbeat_interval=heartbeat,
+            broker_session_timeout=session.timeout,
+            broker_heartbeat_interval=session.heartbeat,
             broker_rebalance_timeout=60.0,
             broker_max_poll_interval=NEVER,
             broker_max_poll_records=64,
@@ -70,12 +70,13 @@ class GpuApp(faust.App):
         self.task(self._commit)
         self.on_partitions_assigned.connect(cast(Any, self._assigned), weak=False)
         self._worker: Worker | None = None
+        self._outbox: Outbox | None = None
         self._worker_loop = asyncio.get_running_loop()
         self._acknowledged = asyncio.Event()
 
-    def attach(self, worker: Worker) -> None:
+    def attach(self, worker: Worker, outbox: Outbox) -> None:
         """To be called before `start`: the worker needs this application first, to be made."""
-        self._worker = worker
+        self._worker, self._outbox = worker, outbox
 
     @property
     def worker(self) -> Worker:
@@ -108,11 +109,11 @@ class GpuApp(faust.App):
 
     # Back-pressure
 
-    def pause(self, partition: int) -> None:
-        self.consumer.on_buffer_full(TP(str(Topic.JOBS), partition))
+    def pause(self, topic: str, partition: int) -> None:
+        self.consumer.on_buffer_full(TP(topic, partition))
 
-    def resume(self, partition: int) -> None:
-        self.consumer.on_buffer_drop(TP(str(Topic.JOBS), partition))
+    def resume(self, topic: str, partition: int) -> None:
+        self.consumer.on_buffer_drop(TP(topic, partition))
 
     def behind(self) -> frozenset[int]:
         consumer = cast(Consumer, self.consumer)
@@ -139,6 +140,8 @@ class GpuApp(faust.App):
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
         del app
+        if self._outbox is not None:
+            self._outbox.assigned({(tp.topic, tp.partition) for tp in assigned})
         self.worker.assigned({tp.partition for tp in assigned if tp.topic == Topic.JOBS})
 
 

@@ -5,33 +5,30 @@ the middle has not acknowledged the offset: the record comes again, and only the
 """
 
 import asyncio
-import hashlib
-import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from processor.held import Held, run_named_by
+from processor.held import Held
+from processor.outbox import Message, Outbox, Placed
+from processor.persistence import persistently
+from processor.receipts import Receipt
+from schemas import failures
 from schemas.base import Value
-from schemas.errors import (
-    AttemptsExhausted,
-    EngineCrashed,
-    EngineHung,
-    EngineOutOfMemory,
-    ErrorInfo,
-    InfrastructureError,
-    JobNotFound,
-)
+from schemas.errors import ErrorInfo, JobNotFound
 from schemas.events import Event, event_id, new_traceparent
-from schemas.jobs import Job, JobState
+from schemas.jobs import Job, JobKey, JobState
 from schemas.results import RunCompleted, RunFailed
-from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic
-from turnstream.bus.base import Bus, Record
+from schemas.topics import Layout, Topic
+from turnstream import points
+from turnstream.bus.base import Bus, Position, Record
+from turnstream.dead_letters import run_named_by, set_aside
 from turnstream.operations import Operations
-from turnstream.records import CANCELLED, Damaged, Ending, Records, reference
+from turnstream.records import CANCELLED, Damaged, Ending, Mark, MarkState, Records, reference
 from turnstream.settings import BrokerKind, KiB
 
 logger = logging.getLogger(__name__)
@@ -40,82 +37,131 @@ T = TypeVar("T")
 SOURCE = "turnstream/worker"
 INLINE_LIMIT = {BrokerKind.EMBEDDED: 16 * KiB, BrokerKind.KAFKA: 256 * KiB}
 """Bytes up to which a completed event carries its result; the embedded broker keeps every event in memory."""
-SUSPECT = {cls.code for cls in (AttemptsExhausted, EngineCrashed, EngineHung, EngineOutOfMemory)}
-"""Ends that say something about the job event itself: an operator wants to see it."""
-FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
-
 Outcome = Value | ErrorInfo
 """The result of a run, of its operation's model, or why there is none."""
 
 
 class Delivery:
-    def __init__(self, records: Records, bus: Bus, layout: Layout, operations: Operations, broker: BrokerKind) -> None:
+    def __init__(
+        self, records: Records, bus: Bus, outbox: Outbox, layout: Layout, operations: Operations, broker: BrokerKind
+    ) -> None:
         self._records = records
         self._operations = operations
         self._bus = bus
+        self._outbox = outbox
         self._layout = layout
         self._inline_limit = INLINE_LIMIT[broker]
 
-    async def end(self, held: Held, outcome: Outcome | None) -> None:
-        """Bring a run to its end with `outcome`, or, where it is None, do what is missing of the end it has."""
-        ending = await self._settle(held, outcome)
-        if ending is not None:
-            if ending.error is not None and ending.error.code in SUSPECT:
-                await self.dead_letter(held.record, ending.error, held.attempts)
-            event = self._event(held, ending)
-            topic, partition = held.operation.topic, self._layout.result_partition(held.job.id)
-            await persistently(
-                f"publish the end of {held.job.id}",
-                lambda: self._bus.publish(
-                    topic, key=event.key, value=event.data, headers=event.headers, partition=partition
-                ),
-            )
-            if held.operation.stages:  # also where the API stored the end, which is a cancel
-                await self._in_thread(f"forget the stages of {held.job.id}", self._records.forget_stages, *held.id)
-            await self._in_thread(f"remove the mark of {held.job.id}", self._records.remove_mark, *held.id)
-        held.acknowledge()
-
-    async def refuse(self, record: Record, error: ErrorInfo) -> None:
-        """Set aside a record that cannot be read, and end the run it names with the same error: left pending, it would be
-        published again by every sweep. The record is not acknowledged here.
+    async def settled(self, held: Held) -> bool:
+        """Whether nothing is left to do for a record that has come again. It, and its copies, are acknowledged then; a mark of a
+        run whose end was told is removed.
         """
-        await self.dead_letter(record, error, attempt=1)
+        settled = await self._settled(held)
+        if not settled or len(settled) < len(held.receipts):
+            return False
+        await self._untold(held)
+        held.acknowledge(settled)
+        return not held.receipts
+
+    async def end(self, held: Held, outcome: Outcome | None, letter: Message | None = None) -> None:
+        """Bring a run to its end with `outcome`, or, where it is None, do what is missing of the end it has. `letter` goes out
+        with it, in place of the dead letter that the end itself may call for.
+
+        Where its records are not ours any more it is not told: they come again, here or elsewhere, and it is told then.
+        """
+        points.passing("delivery.computed")
+        told = False
+        while not told:
+            ending = await self._settle(held, outcome)
+            points.passing("delivery.ended")
+            messages = await self._messages(held, ending, letter)
+            receipts = tuple(held.receipts)
+            told = await self._outbox.send(messages, receipts)
+            if told:
+                points.passing("delivery.told")
+                if ending is not None:
+                    await self._clear(held)
+                points.passing("delivery.unmarked")
+                held.acknowledge(receipts)
+                points.passing("delivery.acknowledged")
+            elif not await self._anew(held, receipts):
+                return
+        await self._settle_copies(held)
+
+    async def refuse(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
+        """Set aside a record that cannot be read, and end the run it names with the same error: left pending, it would be
+        published again by every sweep.
+        """
+        letter = await self._dead_letter(record, error, attempt=1)
         id = run_named_by(record)
         what = f"end what {record.position} names"
-        if id is None or not await self._in_thread(what, self._records.is_pending, *id):
-            return
-        if not await self._in_thread(what, accepted, self._records, id[0]):
-            return
-        job = await self._in_thread(what, _readable, self._records, id[0])
-        operation = self._operations.get(job.operation) if job is not None else None
-        if job is not None and operation is not None:
-            await self.end(Held(job, operation, id[1], new_traceparent(), record), error)
-        else:  # as new as its event: on which topic its end belongs is not known here, so it is in the store alone
-            await self._in_thread(what, self._records.put_error, *id, error)
-            await self._in_thread(what, self._records.remove_mark, *id)
+        unmark = False
+        if id is not None and await self._in_thread(what, self._pending, *id):
+            job = await self._in_thread(what, _readable, self._records, id[0])
+            operation = self._operations.get(job.operation) if job is not None else None
+            if job is not None and operation is not None:
+                held = Held(job, operation, id[1], new_traceparent(), record, [receipt])
+                return await self.end(held, error, letter)
+            # As new as its event: on which topic its end belongs is not known here, so it is in the store alone.
+            unmark = await self._in_thread(what, self._records.put_error, *id, error)
+        if await self._outbox.send((letter,), (receipt,)):
+            if id is not None and unmark:
+                await self._in_thread(what, self._records.remove_mark, *id)
+            receipt()
+        return None
 
-    async def dead_letter(self, record: Record, error: ErrorInfo, attempt: int) -> None:
-        """Set a record aside as it came, with the reason in its headers. It is not acknowledged here."""
-        ours = {"error": error.code.encode(), "attempt": str(attempt).encode(), "src": str(record.position).encode()}
-        headers = (*((name, value) for name, value in record.headers if name not in ours), *ours.items())
-        value = record.value
-        if value is not None and len(value) > DEAD_LETTER_LIMIT:
-            digest = hashlib.sha256(value).hexdigest()
-            value = json.dumps({"src": str(record.position), "size": len(value), "sha256": digest}).encode()
-        await persistently(
-            f"set {record.position} aside",
-            lambda: self._bus.publish(Topic.JOBS_DLQ, key=record.key, value=value, headers=headers, partition=0),
-        )
-        logger.warning("%s went to %s: %s: %s", record.position, Topic.JOBS_DLQ, error.code, error.detail)
+    async def retry(self, held: Held, error: ErrorInfo, tier: int, attempt: int, not_before: float) -> bool:
+        """Have the run tried again from `gpu-jobs.retry`, for the `attempt`th time, not before then (seconds since 1970). Its
+        mark moves there before its records are acknowledged. False where they are not ours any more: nothing is changed then.
+        """
+        extra = {"attempt": str(attempt), "not_before": f"{not_before:.3f}", "error": error.code}
+        message = _again(held.record, Topic.JOBS_RETRY, tier, extra)
+        receipts = tuple(held.receipts)
+        if not await self._outbox.send((message,), receipts, await self._moving_mark(held.id, message, attempt)):
+            return False
+        held.acknowledge(receipts)
+        await self._settle_copies(held)
+        return True
+
+    async def forward(self, record: Record, receipt: Receipt, partition: int) -> bool:
+        """Bring a record of `gpu-jobs.retry` back to its partition of `gpu-jobs`, and its run's mark with it. False where it is
+        not ours any more.
+        """
+        said = {name: value.decode(errors="replace") for name, value in record.headers}
+        attempt = int(said.get("attempt", "0"))
+        message = _again(record, Topic.JOBS, partition, {})
+        id = run_named_by(record)
+        placed = None if id is None else await self._moving_mark(id, message, attempt)
+        if not await self._outbox.send((message,), (receipt,), placed):
+            return False
+        points.passing("retry.forwarded")
+        receipt()
+        return True
+
+    async def _messages(self, held: Held, ending: Ending | None, letter: Message | None) -> list[Message]:
+        """What an end has to say."""
+        if ending is not None and letter is None and ending.error is not None and failures.of(ending.error).operators:
+            letter = await self._dead_letter(held.record, ending.error, held.attempts)
+        messages = [] if letter is None else [letter]
+        if ending is not None:
+            event, partition = self._event(held, ending), self._layout.result_partition(held.job.id)
+            messages.append(Message(held.operation.topic, partition, event.key, event.data, event.headers))
+        return messages
+
+    async def _dead_letter(self, record: Record, error: ErrorInfo, attempt: int) -> Message:
+        """A record as it came, with the reason in its headers."""
+        what = f"set {record.position} aside"
+        value, headers = await self._in_thread(what, set_aside, self._records, record, error, attempt)
+        logger.warning("%s goes to %s: %s: %s", record.position, Topic.JOBS_DLQ, error.code, error.detail)
+        return Message(Topic.JOBS_DLQ, 0, record.key, value, headers)
 
     async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:
         """The end of the run, stored if it had none. None where nothing is left to tell: told before, or erased."""
         what = f"store the end of {held.job.id}"
-        found = await self._in_thread(what, self._records.ending, *held.id)
-        if found is not None:
-            # The mark is removed after the event: without it the event is out.
-            return found if await self._in_thread(what, self._records.is_pending, *held.id) else None
-        if outcome is not None and await self._in_thread(what, accepted, self._records, held.job.id):
+        ending = await self._in_thread(what, self._ending, *held.id)
+        if ending is not None:
+            return ending if await self._untold(held) else None
+        if await self._in_thread(what, accepted, self._records, held.job.id):
             await self._in_thread(what, self._store, held, outcome)
         if not await self._in_thread(what, accepted, self._records, held.job.id):
             # Erased, maybe while something of it was being stored: nothing may stay.
@@ -123,7 +169,81 @@ class Delivery:
             return None
         return await self._in_thread(what, self._records.ending, *held.id)
 
-    def _store(self, held: Held, outcome: Outcome) -> None:
+    def _ending(self, job_id: str, run: str) -> Ending | None:
+        """How the run ended, if it did. What of its end is missing because somebody died is stored."""
+        ending = self._records.ending(job_id, run)
+        if ending is not None and ending.error is not None:
+            self._records.complete_ending(job_id, run)
+        return ending
+
+    async def _untold(self, held: Held) -> bool:
+        """Whether the end of a run is still to be told. It was where the mark is gone, and where the mark names a record that is
+        settled: then somebody died before the mark was removed, which is done here.
+        """
+        what = f"look for the mark of {held.job.id}"
+        if not await self._in_thread(what, self._records.is_pending, *held.id):
+            return False
+        mark = await self._in_thread(what, _readable_mark, self._records, *held.id)
+        if mark is None or mark.partition is None or mark.offset is None:
+            return True
+        marked = Position(mark.topic, mark.partition, mark.offset)
+        if not await self._outbox.settled(marked) or not await self._in_thread(what, self._records.ended, *held.id):
+            return True
+        await self._clear(held)
+        return False
+
+    async def _clear(self, held: Held) -> None:
+        """The end of a run is told: what only a pending run needs is removed."""
+        if held.operation.stages:  # also where the API stored the end, which is a cancel
+            await self._in_thread(f"forget the stages of {held.job.id}", self._records.forget_stages, *held.id)
+        await self._in_thread(f"remove the mark of {held.job.id}", self._records.remove_mark, *held.id)
+
+    async def _anew(self, held: Held, tried: Sequence[Receipt]) -> bool:
+        """After the outbox did not take it: whether there is something else to be tried with."""
+        settled = await self._settled(held)
+        if settled:
+            await self._untold(held)
+            held.acknowledge(settled)
+        return bool(held.receipts) and tuple(held.receipts) != tuple(tried)
+
+    async def _settled(self, held: Held) -> list[Receipt]:
+        """Those of its records that were settled before."""
+        return [each for each in tuple(held.receipts) if await self._outbox.settled(each.position)]
+
+    async def _settle_copies(self, held: Held) -> None:
+        """Those that came while the run was being told."""
+        while receipts := tuple(held.receipts):
+            if await self._outbox.send((), receipts):
+                held.acknowledge(receipts)
+            elif not await self._anew(held, receipts):
+                return
+
+    async def _moving_mark(self, id: JobKey, message: Message, attempt: int) -> Placed:
+        topic_id = await persistently(f"look for {message.topic}", lambda: self._bus.topic_id(message.topic))
+
+        async def placed(positions: Sequence[Position]) -> None:
+            points.passing("retry.sent")
+            (at,) = positions
+            mark = Mark(
+                state=MarkState.QUEUED,
+                at=datetime.now(UTC),
+                topic=at.topic,
+                topic_id=topic_id,
+                partition=at.partition,
+                offset=at.offset,
+                attempt=attempt,
+            )
+            await self._in_thread(f"move the mark of {id[0]}", _move_mark, self._records, *id, mark)
+            points.passing("retry.marked")
+
+        return placed
+
+    def _pending(self, job_id: str, run: str) -> bool:
+        return self._records.is_pending(job_id, run) and accepted(self._records, job_id)
+
+    def _store(self, held: Held, outcome: Outcome | None) -> None:
+        if self._records.adopt_result(*held.id) or outcome is None:
+            return
         if not isinstance(outcome, ErrorInfo):
             self._records.put_result(*held.id, outcome)
         elif ending_state(outcome) is JobState.CANCELLED:
@@ -168,24 +288,33 @@ def accepted(records: Records, job_id: str) -> bool:
     return True
 
 
+def _readable_mark(records: Records, job_id: str, run: str) -> Mark | None:
+    """Blocks."""
+    try:
+        return records.mark(job_id, run)
+    except Damaged:
+        return None
+
+
+def _move_mark(records: Records, job_id: str, run: str, mark: Mark) -> None:
+    """Blocks. A run that has no mark has ended, and its job may be gone: no mark may come of this."""
+    if not records.is_pending(job_id, run):
+        return
+    records.put_mark(job_id, run, mark)
+    if not accepted(records, job_id):
+        records.remove_mark(job_id, run)
+
+
+def _again(record: Record, topic: Topic, partition: int, extra: dict[str, str]) -> Message:
+    """A record as it came, for another topic."""
+    theirs = ((name, value) for name, value in record.headers if name not in extra and name != "not_before")
+    headers = (*theirs, *((name, value.encode()) for name, value in extra.items()))
+    return Message(str(topic), partition, record.key, record.value, headers)
+
+
 def _readable(records: Records, job_id: str) -> Job | None:
     """Blocks."""
     try:
         return records.job(job_id)
     except (JobNotFound, Damaged):
         return None
-
-
-async def persistently(what: str, step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step until it succeeds, with growing delays. Only cancelling ends it otherwise."""
-    delay = FIRST_DELAY
-    while True:
-        try:
-            return await step()
-        except InfrastructureError as error:
-            logger.warning("could not %s, trying again in %.1f s: %s", what, delay, error)
-        except Exception:
-            # Not foreseen, so worth a traceback; giving up would lose the job all the same.
-            logger.exception("could not %s, trying again in %.1f s", what, delay)
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, LONGEST_DELAY)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -92,10 +92,12 @@ class Held:
         params = {name: value for name, value in self.job.params.items() if name in own}
         return JobTask(self.job, self.run, self.model, params)
 
-    def acknowledge(self) -> None:
-        for receipt in self.receipts:
+    def acknowledge(self, receipts: Sequence[Receipt]) -> None:
+        """Settle these: a copy that came after they were told is not told yet."""
+        for receipt in tuple(receipts):
             receipt()
-        self.receipts.clear()
+            if receipt in self.receipts:  # else a rebalance has forgotten it
+                self.receipts.remove(receipt)
 
 
 def queues(helds: Iterable[Held], parked: int) -> Queues:

@@ -1,6 +1,6 @@
 """The port by which the worker tells what became of a record, and by which the record is settled: it need not come again."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,9 @@ class Outbox(Protocol):
     """Used on one event loop. Waits for a broker that is away for as long as it takes."""
 
     async def settled(self, position: Position) -> bool:
-        """Whether all that this record asked for was told for good. False where nobody keeps account of that."""
+        """Whether all that this record asked for was told for good. False where nobody keeps account of that, and for a record
+        of a partition that is not ours.
+        """
         ...
 
     async def send(
@@ -37,13 +39,14 @@ class Outbox(Protocol):
         """Returns True once the broker has the messages for good; where it can, the records of the receipts are settled in the
         same transaction. `placed` is awaited before a record is settled, and may be awaited again with other positions.
 
-        False: the records are not ours any more, so nothing is told here; they come again, here or elsewhere.
+        False: the records are not ours any more, so nothing is told here: they come again, here or elsewhere, or they were
+        settled before.
         The receipts are still to be called by whoever sent.
         """
         ...
 
-    def assigned(self) -> None:
-        """Another assignment of partitions has begun: nothing known about the one before holds."""
+    def assigned(self, places: Collection[tuple[str, int]]) -> None:
+        """Another assignment has begun, to these partitions (topic, number): nothing known about the one before holds."""
         ...
 
     async def close(self) -> None: ...

@@ -19,6 +19,7 @@ from processor.engine_port import EnginePort
 from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
 from processor.held import Held, Stage, queues, read
 from processor.metrics import Metrics
+from processor.outbox import Outbox
 from processor.progress import Progress
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.scheduler import Scheduler
@@ -51,6 +52,7 @@ class Worker:
         operations: Operations,
         engine: EnginePort,
         flow: Flow,
+        outbox: Outbox,
     ) -> None:
         self._settings = settings
         self._records = records
@@ -74,7 +76,7 @@ class Worker:
             swapped=self._swapped,
             spawn=self._tasks.spawn,
         )
-        self._delivery = Delivery(records, bus, layout, operations, settings.broker)
+        self._delivery = Delivery(records, bus, outbox, layout, operations, settings.broker)
         self.status = Status(settings.data_dir, settings.worker_name)
         self._held: dict[JobKey, Held] = {}
         self._draining = False
@@ -193,8 +195,7 @@ class Worker:
         self._wait(held)
 
     async def _set_aside(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
-        await self._delivery.refuse(record, error)
-        receipt()
+        await self._delivery.refuse(record, error, receipt)
         self.progress.settled()
 
     # Opening
@@ -222,6 +223,9 @@ class Worker:
         )
 
     async def _open(self, held: Held) -> None:
+        if await self._delivery.settled(held):
+            self._release(held)
+            return
         stage = held.model
         standing = await look(self._records, held)
         if standing is Standing.ERASED:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from processor.at_least_once import AtLeastOnce
 from processor.worker import Worker
 from schemas.events import CANCEL_REQUESTED, Event
 from schemas.jobs import CancelRequested, Job, JobState
-from schemas.topics import Layout
+from schemas.topics import Layout, Topic
 from tests.support.worker import ToldEngine, accept, job_event, new_job, record_of
 from turnstream.bus.base import Record
 from turnstream.bus.memory import MemoryBus
@@ -34,12 +35,15 @@ class LoneWorker:
     def start_over(self) -> None:
         """Another process: the same store and bus, a new worker and engine."""
         self.engine = ToldEngine()
-        self.worker = Worker(self.settings, self.records, self.bus, LAYOUT, installed(), self.engine, self)
+        outbox = AtLeastOnce(self.bus)
+        self.worker = Worker(self.settings, self.records, self.bus, LAYOUT, installed(), self.engine, self, outbox)
 
-    def pause(self, partition: int) -> None:
+    def pause(self, topic: str, partition: int) -> None:
+        assert topic == Topic.JOBS
         self.paused.add(partition)
 
-    def resume(self, partition: int) -> None:
+    def resume(self, topic: str, partition: int) -> None:
+        assert topic == Topic.JOBS
         self.paused.discard(partition)
 
     def behind(self) -> set[int]:

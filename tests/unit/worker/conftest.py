@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from processor import delivery
+from processor import persistence
 from tests.support.lone_worker import LoneWorker
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(delivery, "LONGEST_DELAY", 0.01)
+    monkeypatch.setattr(persistence, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(persistence, "LONGEST_DELAY", 0.01)
 
 
 @pytest.fixture

@@ -1,19 +1,20 @@
 """The order of the steps, and what is done when they are interrupted between any two."""
 
-import json
+from dataclasses import replace
 
 import pytest
 
-from processor import delivery as module
+from processor.at_least_once import AtLeastOnce
 from processor.delivery import Delivery
-from processor.held import read
-from processor.receipts import Receipts
-from schemas.errors import BrokerUnavailable, EngineCrashed, EngineFailed, EventInvalid, StoreUnavailable
+from processor.held import Held, read
+from processor.receipts import Receipt, Receipts
+from schemas.errors import AudioUnreadable, BrokerUnavailable, EngineCrashed, EventInvalid, StoreUnavailable
 from schemas.events import Event, event_id
 from schemas.operations import DIARIZE
 from schemas.results import DiarizationCompleted, DiarizationResult, RunFailed
 from schemas.topics import DEAD_LETTER_LIMIT, Layout
 from tests.support.worker import FreeFlow, accept, finished, job_event, new_job, record_of
+from turnstream import dead_letters
 from turnstream.bus.base import Position, Record
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
@@ -86,16 +87,22 @@ class Bench:
         self.store.armed = True
         self.broker = broker
 
-    def held(self):
+    def receipt(self, record: Record) -> Receipt:
+        return Receipts(FreeFlow(), 8).take(record.position, lambda: self.steps.take("ack", StoreUnavailable))
+
+    def held(self) -> Held:
         """The job event as a worker gets it, for the first or another time."""
         held = read(record_of(self.event, offset=5), installed())
-        receipts = Receipts(FreeFlow(), 8)
-        held.receipts.append(receipts.take(held.record.position, lambda: self.steps.take("ack", StoreUnavailable)))
+        held.receipts.append(self.receipt(held.record))
         return held
+
+    @property
+    def delivery(self) -> Delivery:
+        return Delivery(self.records, self.bus, AtLeastOnce(self.bus), LAYOUT, installed(), self.broker)
 
     async def end(self, outcome) -> None:
         await self.bus.ensure_topics(LAYOUT.topics())
-        await Delivery(self.records, self.bus, LAYOUT, installed(), self.broker).end(self.held(), outcome)
+        await self.delivery.end(self.held(), outcome)
 
     def events(self, topic: str = "diarization-results") -> list[Event]:
         return [Event.parse(record.headers, record.value) for record in self.bus.records(topic)]
@@ -106,12 +113,8 @@ class Bench:
         return DiarizationResult.model_validate(fields | {"job_id": self.job.id, "run": "live", "timings": timings})
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_DELAY", 0.001)
-
-
-IN_ORDER = ["store result.json", "publish diarization-results", "remove pending", "ack"]
+IN_ORDER = ["store result.json", "store ended.json", "publish diarization-results", "remove pending", "ack"]
+FAILED = ["store ended.json", "store error.json", "remove jobs"]
 
 
 async def test_a_result_is_stored_told_unmarked_acknowledged():
@@ -130,11 +133,12 @@ async def test_a_result_is_stored_told_unmarked_acknowledged():
     ("killed_before", "again"),
     [
         (0, IN_ORDER),
-        (1, IN_ORDER[1:]),
+        (1, IN_ORDER[1:]),  # a result without a claim is claimed
+        (2, IN_ORDER[2:]),
         # Nobody can know whether the event of a mark that is still there is out: it is sent again, under the same id.
-        (2, IN_ORDER[1:]),
-        (3, IN_ORDER[3:]),
-        (4, IN_ORDER[3:]),
+        (3, IN_ORDER[2:]),
+        (4, IN_ORDER[4:]),
+        (5, IN_ORDER[4:]),
     ],
 )
 async def test_killed_between_two_steps_a_redelivery_does_the_missing_ones(killed_before: int, again: list[str]):
@@ -164,7 +168,7 @@ async def test_a_run_that_was_computed_twice_keeps_its_first_end():
 
 
 @pytest.mark.parametrize("failures", [1, 3])
-@pytest.mark.parametrize("step", range(3))
+@pytest.mark.parametrize("step", range(4))
 async def test_a_store_or_broker_that_is_away_delays_and_repeats_nothing(step: int, failures: int):
     bench = Bench()
     take = bench.steps.take
@@ -182,9 +186,9 @@ async def test_a_store_or_broker_that_is_away_delays_and_repeats_nothing(step: i
 
 async def test_a_failure_is_told_with_its_code():
     bench = Bench()
-    error = EngineFailed("no").info
+    error = AudioUnreadable("no").info
     await bench.end(error)
-    assert bench.steps == ["store error.json", *IN_ORDER[1:]]
+    assert bench.steps == [*FAILED, *IN_ORDER[2:]]
     failed = bench.events()[0].read(DIARIZE.failed, RunFailed)
     assert failed.error == error
 
@@ -192,7 +196,7 @@ async def test_a_failure_is_told_with_its_code():
 async def test_a_cancelled_run_ends_as_cancelled():
     bench = Bench()
     await bench.end(CANCELLED)
-    assert bench.steps == ["store cancelled.json", *IN_ORDER[1:]]
+    assert bench.steps == ["store ended.json", "store cancelled.json", "remove jobs", *IN_ORDER[2:]]
     assert bench.events()[0].read(DIARIZE.failed, RunFailed).error.code == "job_cancelled"
 
 
@@ -201,14 +205,27 @@ async def test_a_cancel_that_the_api_stored_keeps_the_result_out():
     bench.records.put_cancelled(*bench.id)
     bench.steps.clear()
     await bench.end(bench.result())
-    assert bench.steps == IN_ORDER[1:]
+    assert bench.steps == ["store cancelled.json", *IN_ORDER[2:]]  # which is there: the API may have died before it was
     assert bench.events()[0].type == DIARIZE.failed
+
+
+async def test_a_failure_whose_claimant_died_is_made_whole():
+    bench = Bench()
+    error = AudioUnreadable("no").info
+    bench.steps.kill_before = 1
+    with pytest.raises(Killed):
+        await bench.end(error)
+    bench.steps.kill_before = None
+    bench.steps.clear()
+    await bench.end(bench.result())
+    assert bench.steps == ["store error.json", *IN_ORDER[2:]]
+    assert bench.records.ending(*bench.id).error == error
 
 
 async def test_a_job_that_takes_the_engine_down_is_also_set_aside():
     bench = Bench()
     await bench.end(EngineCrashed().info)
-    assert bench.steps == ["store error.json", "publish gpu-jobs.dlq", *IN_ORDER[1:]]
+    assert bench.steps == [*FAILED, "publish gpu-jobs.dlq", *IN_ORDER[2:]]
     (record,) = bench.bus.records("gpu-jobs.dlq")
     assert record.value == bench.event.data
     assert dict(record.headers)["error"] == b"engine_crashed"
@@ -216,13 +233,13 @@ async def test_a_job_that_takes_the_engine_down_is_also_set_aside():
 
 async def test_killed_before_it_is_set_aside_it_is_set_aside_later():
     bench = Bench()
-    bench.steps.kill_before = 1
+    bench.steps.kill_before = 3
     with pytest.raises(Killed):
         await bench.end(EngineCrashed().info)
     bench.steps.kill_before = None
     bench.steps.clear()
     await bench.end(None)
-    assert bench.steps == ["publish gpu-jobs.dlq", *IN_ORDER[1:]]
+    assert bench.steps == ["store error.json", "publish gpu-jobs.dlq", *IN_ORDER[2:]]
 
 
 async def test_of_an_erased_job_nothing_is_stored_and_nothing_told():
@@ -267,20 +284,158 @@ async def test_a_stored_result_that_does_not_read_back_is_told_by_reference():
     assert completed.object.size == len(b'{"segments": null}')
 
 
-async def test_a_dead_letter_keeps_bytes_key_and_headers():
+async def test_a_record_that_cannot_be_read_is_set_aside_as_it_came():
     bench = Bench()
     await bench.bus.ensure_topics(LAYOUT.topics())
-    delivery = Delivery(bench.records, bench.bus, LAYOUT, installed(), BrokerKind.KAFKA)
     bad = Record(Position("gpu-jobs", 3, 7), b"k", b"\xff{", (("mine", b"1"), ("error", b"of another life")))
-    await delivery.dead_letter(bad, EventInvalid().info, 1)
+    await bench.delivery.refuse(bad, EventInvalid().info, bench.receipt(bad))
     huge = Record(Position("gpu-jobs", 3, 8), None, bytes(DEAD_LETTER_LIMIT + 1))
-    await delivery.dead_letter(huge, EventInvalid().info, 1)
+    await bench.delivery.refuse(huge, EventInvalid().info, bench.receipt(huge))
     first, second = bench.bus.records("gpu-jobs.dlq")
     assert (first.key, first.value) == (b"k", b"\xff{")
-    assert dict(first.headers) == {
+    headers = dict(first.headers)
+    assert {name: headers[name] for name in ("mine", "error", "attempt", "src")} == {
         "mine": b"1",
         "error": b"event_invalid",
         "attempt": b"1",
         "src": b"gpu-jobs/3/7",
     }
-    assert json.loads(second.value)["src"] == "gpu-jobs/3/8"
+    assert dead_letters.original(bench.records, dead_letters.read(second)) == huge.value
+    assert bench.steps.count("ack") == 2
+
+
+async def test_an_event_with_bad_data_of_a_pending_run_is_set_aside_and_ends_the_run():
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    bad = replace(record_of(bench.event), value=b"{}")
+    await bench.delivery.refuse(bad, EventInvalid("no").info, bench.receipt(bad))
+    assert bench.steps == [
+        *FAILED,
+        *("publish gpu-jobs.dlq", "publish diarization-results", "remove pending", "ack"),
+    ]
+    assert bench.events()[0].read(DIARIZE.failed, RunFailed).error.code == "event_invalid"
+
+
+async def test_a_retry_moves_the_mark_before_the_record_is_acknowledged():
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    held = bench.held()
+    assert await bench.delivery.retry(held, StoreUnavailable().info, tier=1, attempt=2, not_before=12.5)
+    assert bench.steps == ["publish gpu-jobs.retry", f"store {bench.id[1]}", "ack"]
+    (record,) = bench.bus.records("gpu-jobs.retry")
+    assert (record.key, record.value) == (bench.event.key, bench.event.data)
+    said = {"attempt": b"2", "not_before": b"12.500", "error": b"store_unavailable"}
+    assert dict(record.headers) == dict(bench.event.headers) | said
+    mark = bench.records.mark(*bench.id)
+    assert (mark.topic, mark.partition, mark.offset, mark.attempt) == ("gpu-jobs.retry", 1, 0, 2)
+    assert mark.topic_id == await bench.bus.topic_id("gpu-jobs.retry")
+
+    bench.steps.clear()
+    assert await bench.delivery.forward(record, bench.receipt(record), partition=4)
+    assert bench.steps == ["publish gpu-jobs", f"store {bench.id[1]}", "ack"]
+    (back,) = bench.bus.records("gpu-jobs")
+    assert (back.position.partition, back.key, back.value) == (4, bench.event.key, bench.event.data)
+    assert dict(back.headers) == dict(bench.event.headers) | {"attempt": b"2", "error": b"store_unavailable"}
+    mark = bench.records.mark(*bench.id)
+    assert (mark.topic, mark.partition, mark.offset, mark.attempt) == ("gpu-jobs", 4, 0, 2)
+
+
+async def test_a_retry_of_an_erased_job_leaves_no_mark():
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    held = bench.held()
+    bench.records.erase(bench.job)
+    assert await bench.delivery.retry(held, StoreUnavailable().info, tier=0, attempt=1, not_before=0)
+    assert not bench.records.is_pending(*bench.id)
+
+
+class Ledger(AtLeastOnce):
+    """An outbox that keeps account of what is settled, as the transactional one does."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        super().__init__(bus)
+        self.finished: set[Position] = set()
+        self.ours = True
+
+    async def settled(self, position: Position) -> bool:
+        return position in self.finished
+
+    async def send(self, messages, receipts, placed=None) -> bool:
+        if not self.ours or all(receipt.position in self.finished for receipt in receipts):
+            return False
+        self.finished |= {receipt.position for receipt in receipts}
+        return await super().send(messages, receipts, placed)
+
+
+class Accounted(Bench):
+    """With an outbox that keeps account."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger(self.bus)
+
+    @property
+    def delivery(self) -> Delivery:
+        return Delivery(self.records, self.bus, self.ledger, LAYOUT, installed(), self.broker)
+
+    def mark_at(self, position: Position) -> None:
+        mark = self.records.mark(*self.id)
+        at = {"topic": position.topic, "partition": position.partition, "offset": position.offset}
+        self.records.put_mark(*self.id, mark.model_copy(update=at))
+        self.steps.clear()
+
+
+async def test_an_end_whose_records_went_elsewhere_is_stored_but_not_told():
+    bench = Accounted()
+    bench.ledger.ours = False
+    await bench.end(bench.result())
+    assert bench.steps == IN_ORDER[:2]
+    assert bench.records.is_pending(*bench.id)
+    bench.ledger.ours = True
+    bench.steps.clear()
+    await bench.end(None)
+    assert bench.steps == IN_ORDER[2:]
+
+
+async def test_killed_between_event_and_mark_the_event_is_not_told_again():
+    bench = Accounted()
+    at = bench.held().record.position
+    bench.mark_at(at)
+    bench.steps.kill_before = 3
+    with pytest.raises(Killed):
+        await bench.end(bench.result())
+    assert bench.steps == IN_ORDER[:3]
+    bench.steps.kill_before = None
+    bench.steps.clear()
+    assert await bench.delivery.settled(bench.held())
+    assert bench.steps == IN_ORDER[3:]
+    assert len(bench.events()) == 1
+    assert not bench.records.is_pending(*bench.id)
+
+
+async def test_a_record_that_was_settled_by_a_retry_leaves_the_mark_to_that():
+    bench = Accounted()
+    bench.mark_at(Position("gpu-jobs.retry", 0, 3))
+    held = bench.held()
+    bench.ledger.finished.add(held.record.position)
+    await bench.end(bench.result())  # it came again, and was computed before that was known
+    assert bench.events() == []
+    assert bench.records.mark(*bench.id).topic == "gpu-jobs.retry"
+    assert bench.steps[-1] == "ack"
+
+
+async def test_copies_that_come_while_an_end_is_told_are_settled_with_it():
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    held = bench.held()
+    remove_mark = bench.records.remove_mark
+
+    def copy_then_remove(*id: str) -> None:
+        held.receipts.append(bench.receipt(replace(held.record, position=Position("gpu-jobs", 0, 6))))
+        remove_mark(*id)
+
+    bench.records.remove_mark = copy_then_remove
+    await bench.delivery.end(held, bench.result())
+    assert bench.steps == [*IN_ORDER, "ack"]
+    assert held.receipts == []
+    assert len(bench.events()) == 1
