@@ -16,7 +16,7 @@ from processor.engines import hub
 from processor.engines.base import JobTask, ModelsChanged, Outcome
 from processor.engines.hub import Hub
 from schemas.jobs import JobKey
-from turnstream import logs, weights
+from turnstream import logs, points, weights
 from turnstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ def _do(command: Open | Cancel | Focus | Prefetch, engines: Hub, voice: "_Voice"
         case Open(task):
             _announce(task.model, engines, voice)
             engines.open(task)
+            points.passing("engine.opened")
         case Cancel(id):
             engines.cancel(id)
         case Focus(model):
