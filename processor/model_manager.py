@@ -293,9 +293,12 @@ class _Load:
         return told
 
 
+_SHORTAGE = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # the last: cuDNN's and cuBLAS's
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether the device's memory did not suffice. Libraries say so with a RuntimeError, worded by device."""
     text = str(error)
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+        isinstance(error, RuntimeError) and any(words in text for words in _SHORTAGE)
     )

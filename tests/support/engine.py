@@ -25,6 +25,7 @@ from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import Survey, Turn, Turns
 from processor.engines.diarize.embedding import WindowEmbedding
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
+from processor.engines.diarize.passes import Passes
 from processor.engines.diarize.pieces import Piece
 from processor.engines.diarize.windows import Samples, Windows
 from processor.engines.hub import Hub
@@ -227,12 +228,12 @@ class QuickClustering:
         return Survey(self.risky, np.array(self.doubtful, dtype=np.int64))
 
 
-@dataclass
-class _QuickSegmenter:
+class _QuickSegmenter(Passes):
     """Hears all speakers in all frames of a window, or nobody."""
 
-    passes: list[tuple[str, list[float]]]
-    room = 8
+    def __init__(self, passes: list[tuple[str, list[float]]]) -> None:
+        super().__init__(room=8)
+        self.passes = passes
 
     def __call__(self, windows: Sequence[Samples]) -> tuple[Any, Any]:
         noted(self.passes, "segmentation", windows)
@@ -240,16 +241,15 @@ class _QuickSegmenter:
         return np.broadcast_to(spoken[:, None, None], (len(windows), FRAMES, SPEAKERS)), np.zeros(len(windows), int)
 
 
-@dataclass
-class _QuickEmbedder:
+class _QuickEmbedder(Passes):
     """A window's voice prints are its first sample; fast ones are ten times that."""
 
-    passes: list[tuple[str, list[float]]]
-    mode: Mode
-    room = 2
+    def __init__(self, passes: list[tuple[str, list[float]]], mode: Mode) -> None:
+        super().__init__(room=2)
+        self.passes, self._mode = passes, mode
 
     def __call__(self, pieces: Sequence[Piece]) -> Any:
-        exact = self.mode is Mode.EXACT
+        exact = self._mode is Mode.EXACT
         noted(self.passes, "embedding" if exact else "fast", [piece.samples for piece in pieces])
         return np.stack([np.full((SPEAKERS, DIMENSION), piece.samples[0] * (1 if exact else 10)) for piece in pieces])
 

@@ -1,15 +1,17 @@
 """Recordings in which there is little to find: a result without holes, with the real networks, in either mode."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
 
+from processor.engines.diarize.device import agree
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.kept import Kept
 from processor.engines.diarize.model import DiarizationModel
+from processor.engines.diarize.passes import Passes
 from processor.engines.diarize.windows import Samples
 from schemas.jobs import Mode
 from tests.support.engine import Shelf, all_ended, context_of, ends, result_of, run, task
@@ -87,3 +89,23 @@ def test_there_is_a_result_without_holes(model: DiarizationModel, name: str, mod
     [(key, data)] = shelf.kept.items()
     [analysis] = Kept.unpacked(data, "/".join(key), model.blank(0).shape[1:]).analyses
     assert np.isfinite(analysis.vectors).all()
+
+
+def test_little_memory_makes_smaller_passes_and_the_same_turns(
+    model: DiarizationModel, monkeypatch: pytest.MonkeyPatch
+):
+    samples = cut(12, 14)
+    before = model.diarize(samples)
+    for network in (model.segmenter, model.embedders[Mode.EXACT]):
+        monkeypatch.setattr(network, "room", network.room)  # as it was, when the test is over
+        plain = type(network).__call__
+
+        def cramped(self: Passes, pieces: Sequence[object], plain: Callable[..., object] = plain) -> object:
+            if self.room > 1:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return plain(self, pieces)
+
+        monkeypatch.setattr(type(network), "__call__", cramped)
+    monkeypatch.setattr(model.segmenter, "_rows", model.segmenter._rows)
+    assert agree(before.turns, model.diarize(samples).turns)
+    assert (model.segmenter.room, model.embedders[Mode.EXACT].room) == (1, 1)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from processor.engines.diarize.analysis import Analysis
+from processor.engines.diarize.passes import Passes
 from processor.engines.diarize.pieces import Array, Embedding, Piece
 from processor.engines.diarize.transfer import to_device
 from processor.engines.diarize.tuning import Tuning
@@ -36,14 +37,13 @@ class Masks:
         return np.ascontiguousarray(used.T, dtype=np.float32)
 
 
-class Embedder:
+class Embedder(Passes):
     """Passes of fixed shape through the embedding network."""
 
     def __init__(self, network: VoiceNetwork, tuning: Tuning, *, size: int, frames: int, speakers: int) -> None:
+        super().__init__(tuning.embedding_rows)
         self._network = network
         self._size, self._frames, self._speakers = size, frames, speakers
-        self.room = tuning.embedding_rows
-        """Pieces of one call."""
 
     def __call__(self, pieces: Sequence[Piece]) -> Array:
         """Vectors as an array of shape (pieces, speakers, dimension), of `room` windows at most."""

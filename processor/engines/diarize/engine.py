@@ -14,6 +14,7 @@ from processor.engines.diarize.clustering import Clustering, Survey, Turns, clus
 from processor.engines.diarize.job import Found, OpenJob, Stage
 from processor.engines.diarize.kept import Kept, Refused, fingerprint
 from processor.engines.diarize.model import DiarizationModel
+from processor.engines.diarize.passes import Passes
 from processor.engines.diarize.pieces import Piece
 from processor.engines.diarize.track import SEGMENTATION, Kind, Slot
 from processor.engines.listening import ListeningEngine
@@ -203,26 +204,36 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
             self._pass(kind, jobs, model)
 
     def _pass(self, kind: Kind, jobs: Iterable[OpenJob], model: DiarizationModel) -> None:
-        """If it fails, each job that shared it gets a pass of its own, so that only the one at fault fails."""
-        room = model.segmenter.room if kind == SEGMENTATION else model.embedders[kind].room
-        sharing, slots = self._filled(kind, jobs, room)
+        passes = _passes(kind, model)
+        sharing, slots = self._filled(kind, jobs, passes.room)
         if not slots:
             return
+        started = time.monotonic()
         try:
-            started = time.monotonic()
             values = _forward(kind, [slot.piece for slot in slots], model)
-            seconds = time.monotonic() - started
         except Exception as error:
-            if len(sharing) == 1 or out_of_memory(error):
-                self._fail(sharing, error)
-            else:
-                for job in sharing:
-                    self._pass(kind, [job], model)
-            return
-        for slot, value in zip(slots, values, strict=True):
-            slot.track.take(kind, slot.piece.index, value)
-        for job in sharing:
-            job.passed(kind, seconds)
+            instead = self._instead(kind, sharing, passes, error)
+        else:
+            instead = []
+            for slot, value in zip(slots, values, strict=True):
+                slot.track.take(kind, slot.piece.index, value)
+            for job in sharing:
+                job.passed(kind, time.monotonic() - started)
+        for some in instead:  # only now is the error gone, with all that it held of the device's memory
+            self._pass(kind, some, model)
+
+    def _instead(
+        self, kind: Kind, sharing: list[OpenJob], passes: Passes, error: Exception
+    ) -> Sequence[Sequence[OpenJob]]:
+        """Who makes further passes in the place of one that failed. Where memory did not suffice, the same jobs make one that
+        is smaller, as all are from then on; else each by itself, so that only the one at fault fails."""
+        if out_of_memory(error) and passes.halve():
+            log.warning("the memory does not suffice for a pass of %s: it has %d pieces from now on", kind, passes.room)
+            return [sharing]
+        if len(sharing) > 1:
+            return [[job] for job in sharing]
+        self._fail(sharing, error)
+        return []
 
     def _filled(self, kind: Kind, jobs: Iterable[OpenJob], room: int) -> tuple[list[OpenJob], list[Slot]]:
         """A pass: who shares it, and what is in it. A job whose recording cannot be read fails by itself."""
@@ -243,6 +254,10 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
 
     def _by_urgency(self) -> list[OpenJob]:
         return sorted(self._jobs.values(), key=lambda job: job.urgency)
+
+
+def _passes(kind: Kind, model: DiarizationModel) -> Passes:
+    return model.segmenter if kind == SEGMENTATION else model.embedders[kind]
 
 
 def _forward(kind: Kind, pieces: Sequence[Piece], model: DiarizationModel) -> Iterable[Any]:

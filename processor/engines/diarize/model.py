@@ -19,6 +19,7 @@ from processor.engines.diarize.shared import SharedEmbedder, SharedEmbedding
 from processor.engines.diarize.tuning import tuning
 from processor.engines.diarize.voice import VoiceNetwork
 from processor.engines.diarize.windows import Samples, Windows
+from processor.model_manager import out_of_memory
 from processor.spool import Sound
 from schemas.jobs import DiarizeParams, Mode
 from turnstream import weights
@@ -84,6 +85,18 @@ class DiarizationModel:
 
     def diarize(self, samples: Samples, params: DiarizeParams | None = None) -> Turns:
         """One recording from its start to its end, in the very passes that the engine makes of it."""
+        while True:
+            try:
+                return self._diarize(samples, params or DiarizeParams())
+            except RuntimeError as error:
+                if not (out_of_memory(error) and self._halve()):
+                    raise
+            log.warning("the memory of %s does not suffice: all passes are half as large", self.device)
+
+    def _halve(self) -> bool:
+        return any([passes.halve() for passes in (self.segmenter, *self.embedders.values())])
+
+    def _diarize(self, samples: Samples, params: DiarizeParams) -> Turns:
         windows = self.windows(samples)
         analysis = self.blank(len(windows))
         for start in range(0, len(windows), self.segmenter.room):
@@ -95,7 +108,7 @@ class DiarizationModel:
             pieces = embedding.pieces(embedder.room)
             for piece, value in zip(pieces, embedder(pieces), strict=True):
                 embedding.take(piece.index, value)
-        return cluster(self.clustering, analysis, params or DiarizeParams())
+        return cluster(self.clustering, analysis, params)
 
 
 def _masks(pipeline: Any) -> Masks:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from processor.engines.diarize.cores import one_core
+from processor.engines.diarize.passes import Passes
 from processor.engines.diarize.transfer import to_device
 from processor.engines.diarize.tuning import Tuning
 from processor.engines.diarize.windows import Samples, batch
@@ -20,35 +21,39 @@ NEAR_TIE = 1e-4
 Activity = npt.NDArray[np.uint8]
 
 
-class Segmenter:
+class Segmenter(Passes):
     """Passes of fixed shape through the segmentation network of `inference`, a pyannote.audio.Inference.
 
     The last pass of a recording is padded, so that the activity found in a window does not depend on its neighbours.
     """
 
     def __init__(self, inference: Any, tuning: Tuning) -> None:
+        super().__init__(tuning.segmentation_room)
         self._inference = inference
         self._network = inference.model
-        self._tuning = tuning
+        self._rows = tuning.segmentation_rows
         self._lanes = _Lanes(tuning.lanes) if tuning.lanes > 1 else None
-        self.room = tuning.segmentation_room
-        """Windows of one call."""
         self.size: int = self._network.audio.get_num_samples(inference.duration)
         self.step: int = round(inference.step * self._network.audio.sample_rate)
         self.frames: int = self._network.num_frames(self.size)
         self.speakers: int = len(self._network.specifications.classes)
 
+    def halve(self) -> bool:
+        """First there are fewer passes beside each other, which keeps their shape."""
+        less = super().halve()
+        self._rows = min(self._rows, self.room)
+        return less
+
     def __call__(self, windows: Sequence[Samples]) -> tuple[Activity, npt.NDArray[np.int64]]:
         """Of `room` windows at most: activity, 0 or 1, as (windows, frames, speakers); and the number of frames in each
         window whose two best classes are a NEAR_TIE."""
-        rows = self._tuning.segmentation_rows
-        passes = [windows[start : start + rows] for start in range(0, len(windows), rows)]
+        passes = [windows[start : start + self._rows] for start in range(0, len(windows), self._rows)]
         found = self._lanes.map(self._pass, passes) if self._lanes is not None else map(self._pass, passes)
         activity, ties = zip(*found, strict=True)
         return np.concatenate(activity), np.concatenate(ties)
 
     def _pass(self, windows: Sequence[Samples]) -> tuple[Activity, npt.NDArray[np.int64]]:
-        array = batch(windows, self._tuning.segmentation_rows, self.size)
+        array = batch(windows, self._rows, self.size)
         with torch.inference_mode():
             scores = self._network(to_device(array, self._inference.device))
             best = scores.topk(2, dim=-1).values

@@ -18,6 +18,7 @@ from torch import Tensor
 from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.blocks import BANKS, FRAME, HOP, LENGTH, OVERHANG, Blocks
 from processor.engines.diarize.embedding import Masks
+from processor.engines.diarize.passes import Passes
 from processor.engines.diarize.pieces import Array, Embedding, Piece
 from processor.engines.diarize.transfer import to_device
 from processor.engines.diarize.tuning import Tuning
@@ -114,15 +115,14 @@ class SharedEmbedding(Embedding):
             del self._tails[older]
 
 
-class SharedEmbedder:
+class SharedEmbedder(Passes):
     """Passes of fixed shape through the embedding network; pooling as there is something to pool."""
 
     def __init__(self, network: VoiceNetwork, tuning: Tuning, *, size: int, autocast: bool = False) -> None:
         """`size`: samples of a window. `autocast`: convolutions in bfloat16, on CUDA only."""
+        super().__init__(max(1, tuning.embedding_rows * size // (LENGTH * FRAME)))
         self._network, self._autocast = network, autocast
         self._reach = size // FRAME
-        self.room = max(1, tuning.embedding_rows * size // (LENGTH * FRAME))
-        """Pieces of one call."""
 
     def __call__(self, pieces: Sequence[Piece]) -> list[Array]:
         """For each Block, in their order, vectors as (windows * speakers, dimension) of the windows that end with it."""

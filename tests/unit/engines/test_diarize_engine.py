@@ -5,10 +5,11 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from processor.audio import Waveform
 from processor.engines.base import Failed, Finished, JobTask, Progressed
@@ -16,6 +17,7 @@ from processor.engines.diarize.analysis import Analysis
 from processor.engines.diarize.clustering import BOUNDS_MISSED
 from processor.engines.diarize.engine import DiarizeEngine
 from processor.engines.diarize.job import Stage
+from processor.engines.diarize.passes import Passes
 from schemas.errors import AudioUnreadable, EngineFailed, EngineOutOfMemory, StoreUnavailable, WeightsUnavailable
 from schemas.jobs import Job, Lane, Mode
 from tests.support.engine import (
@@ -119,21 +121,70 @@ def test_of_jobs_that_share_a_pass_only_the_bad_one_fails(engine: DiarizeEngine,
     assert result_of(found[other.id]).speakers == ["S3"]
 
 
-def test_memory_that_does_not_suffice_has_its_own_error(
-    engine: DiarizeEngine, shelf: Shelf, model: QuickModel, monkeypatch: pytest.MonkeyPatch
+class Small(Passes):
+    """A network on a device whose memory suffices for passes of so many pieces."""
+
+    def __init__(self, network: Passes, suffices_for: int, error: Exception) -> None:
+        super().__init__(network.room)
+        self._network, self._suffices_for, self._error = network, suffices_for, error
+
+    def __call__(self, pieces: Sequence[object]) -> object:
+        if self.room > self._suffices_for:
+            raise self._error
+        return self._network(pieces)
+
+
+SHORTAGE = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGE, ids=lambda error: type(error).__name__)
+def test_where_memory_does_not_suffice_passes_get_smaller_and_nobody_fails(
+    engine: DiarizeEngine, shelf: Shelf, model: QuickModel, error: Exception
 ):
-    monkeypatch.setattr(model, "segmenter", _Exhausted())
+    model.segmenter = Small(model.segmenter, 2, error)
+    model.embedders[Mode.EXACT] = Small(model.embedders[Mode.EXACT], 1, error)
+    jobs = [shelf.put(task(), spoken(value, windows=3)) for value in (1, 2, 3)]
+    open_when_decoded(engine, *jobs)
+    found = {end.id: result_of(end) for end in ends(run(engine, all_ended(engine)))}
+    assert [found[job.id].speakers for job in jobs] == [["S1"], ["S2"], ["S3"]]
+    assert all(len(found[job.id].segments) == 3 for job in jobs)
+    segmentation = [windows for kind, windows in model.passes if kind == "segmentation"]
+    assert max(map(len, segmentation)) == 2
+    assert sum(map(len, segmentation)) == 9  # nothing is computed twice
+    assert {len(windows) for kind, windows in model.passes if kind == "embedding"} == {1}
+
+
+@pytest.mark.parametrize("error", SHORTAGE, ids=lambda error: type(error).__name__)
+def test_memory_that_does_not_suffice_for_one_piece_has_its_own_error(
+    engine: DiarizeEngine, shelf: Shelf, model: QuickModel, error: Exception
+):
+    model.segmenter = Small(model.segmenter, 0, error)
     engine.open(shelf.put(task(), spoken(1, windows=2)))
     [failed] = ends(run(engine, all_ended(engine)))
     assert isinstance(failed, Failed)
     assert failed.error.code == EngineOutOfMemory.code
+    assert model.segmenter.room == 1
 
 
-class _Exhausted:
-    room = 8
+def test_a_job_that_wants_too_much_memory_fails_alone(engine: DiarizeEngine, shelf: Shelf, model: QuickModel):
+    class Greedy(Small):
+        def __call__(self, pieces: Sequence[np.ndarray]) -> object:
+            if any(piece[0] == 7 for piece in pieces):
+                raise self._error
+            return self._network(pieces)
 
-    def __call__(self, windows: object) -> None:
-        raise RuntimeError("CUDA out of memory")
+    model.segmenter = Greedy(model.segmenter, 0, SHORTAGE[0])
+    good, bad, other = (shelf.put(task(), spoken(value, windows=2)) for value in (1, 7, 3))
+    open_when_decoded(engine, good, bad, other)
+    found = {end.id: end for end in ends(run(engine, all_ended(engine)))}
+    assert isinstance(failed := found[bad.id], Failed)
+    assert failed.error.code == EngineOutOfMemory.code
+    assert result_of(found[good.id]).speakers == ["S1"]
+    assert result_of(found[other.id]).speakers == ["S3"]
 
 
 def test_a_recording_that_cannot_be_had_fails_its_job_alone(model: QuickModel, shelf: Shelf):

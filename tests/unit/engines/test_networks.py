@@ -121,6 +121,19 @@ def test_frames_whose_best_classes_are_all_but_equal_are_counted():
     assert ties.tolist() == [2, 0]
 
 
+def test_segmentation_for_less_memory_has_fewer_passes_at_once_and_then_smaller_ones():
+    segment, network = segmenter(lanes=3)  # of two windows each
+    windows = [np.full(100, level, np.float32) for level in (1, -1, 1, -1, 1, -1)]
+    whole, _ = segment(windows)
+    shapes = []
+    while segment.halve():
+        network.seen.clear()
+        parts = [segment(windows[start : start + segment.room])[0] for start in range(0, 6, segment.room)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        shapes.append((segment.room, {shape[0] for shape in network.seen}))
+    assert shapes == [(3, {2}), (1, {1})]
+
+
 def test_torch_uses_all_cores_again_after_a_pass():
     before = torch.get_num_threads()
     segment, _ = segmenter(lanes=2)
