@@ -10,7 +10,7 @@ from schemas.jobs import LIVE_RUN, Job, JobRequested
 from schemas.results import DiarizationResult
 from schemas.topics import DEAD_LETTER_LIMIT, Topic
 from tests.support.worker import accept, finished, job_event, new_job, record_of
-from turnstream.bus.base import Record
+from turnstream.bus.base import Position, Record
 from turnstream.bus.memory import MemoryBus
 from turnstream.dead_letters import DeadLetter, read, set_aside
 from turnstream.object_store.memory import MemoryStore
@@ -251,3 +251,60 @@ async def test_without_topics_there_is_nothing_to_ask():
     records.agree_on_layout(1, installed())
     with pytest.raises(BrokerUnavailable, match="no topics yet"):
         await Requeue.on(bus, records)
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["run", "record"])
+async def test_whoever_is_killed_between_two_steps_is_continued(bench: Bench, monkeypatch, named: bool):
+    """Killed before its first step, its second, and so on, until it comes through; then asked once more, without a kill."""
+    steps, kill_before = 0, 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > kill_before:
+            raise Killed
+
+    def stepped(call):
+        def take(*given, **named):
+            step()
+            return call(*given, **named)
+
+        return take
+
+    publish = bench.bus.publish
+
+    async def stepped_publish(topic: str, **record):
+        step()
+        return await publish(topic, **record)
+
+    store = bench.records.store
+    died = True
+    while died:
+        job = bench.failed()
+        came = record_of(job_event(job)) if named else Record(Position("gpu-jobs", 0, 0), job.id.encode(), b"torn")
+        letter = await bench.letter(came)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "put", stepped(store.put))
+            patch.setattr(store, "delete", stepped(store.delete))
+            patch.setattr(bench.bus, "publish", stepped_publish)
+            steps = 0
+            try:
+                died = not (await bench.again(letter)).done
+            except Killed:
+                kill_before += 1
+        assert (await bench.again(letter)).done
+        assert (await bench.again(letter)).said.startswith("already")
+        # Where the kill came after the event it is out twice, under the same id.
+        sent = [record for record in bench.bus.records(Topic.JOBS) if record.key == job.id.encode()]
+        assert 1 <= len(sent) <= 2
+        if named:
+            run = f"dlq-{letter.offset}"
+            assert {dict(record.headers)["ce_id"].decode() for record in sent} == {f"{job.id}/{run}"}
+            mark = bench.records.mark(job.id, run)
+            assert mark is not None
+            assert mark.state is MarkState.QUEUED
+    assert kill_before == (4 if named else 2)
