@@ -14,6 +14,8 @@ from tests.chaos.stacks import Field
 
 STORIES, LINES = 10, 40
 """Breaches that are told in full, and log lines of each."""
+AROUND = 10.0
+"""Seconds before a job's acceptance and after its end whose faults belong to its story."""
 
 
 def waits(case: Case) -> list[float]:
@@ -102,8 +104,10 @@ def _columns(title: str, counts: dict[str, int]) -> list[str]:
 def stories(breaches: list[Breach], evidence: Evidence, strikes: list[Strike], field: Field) -> str:
     """Of the first breaches: what is stored of the job, what was told of it, what the log says, what struck meanwhile."""
     logs = [line for log in sorted(field.folder.glob("*.log")) for line in _lines(log)]
+    runs = Case(evidence).runs
     told: list[str] = []
     for breach in breaches[:STORIES]:
+        ended = max((ended_at(end) for end in runs.values() if end.job == breach.job), default=0.0)
         told.append(f"\n{breach}")
         if not breach.job:
             continue
@@ -112,8 +116,9 @@ def stories(breaches: list[Breach], evidence: Evidence, strikes: list[Strike], f
         told += [f"  object   {key}" for key in evidence.keys if breach.job in key]
         told += [f"  says     {key}: {body.decode()}" for key, body in evidence.bodies.items() if breach.job in key]
         told += [f"  event    {event}" for event in evidence.events if event.key == breach.job]
-        since = min((each.at for each in promises), default=0.0)
-        told += [f"  struck   {each.at:.2f} {each}" for each in strikes if each.struck and -5 < each.at - since < 30]
+        since = min((each.at for each in promises), default=ended - AROUND if ended else 0.0) - AROUND
+        until = (ended or since + 60) + AROUND
+        told += [f"  struck   {each.at:.2f} {each}" for each in strikes if each.struck and since < each.at < until]
         told += [f"  log      {line[:300]}" for line in logs if breach.job in line][:LINES]
     if len(breaches) > STORIES:
         told.append(f"\nand {len(breaches) - STORIES} more: {'; '.join(map(str, breaches[STORIES : STORIES + 40]))}")
