@@ -23,7 +23,6 @@ CONSUMING: dict[str, Any] = {
     "group.id": "turnstream-reader",  # the driver wants a name; partitions are assigned by hand and nothing is committed
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
-    "fetch.wait.max.ms": 50,
     "queued.min.messages": 1_000,
     "queued.max.messages.kbytes": 8 << 10,
     "log_level": 0,
