@@ -134,7 +134,6 @@ class GpuApp(faust.App):
         del logger
         if not self.should_stop:
             await self.worker.settle(REBALANCE_WAIT)
-            await self.worker.lend()
         await consumer.commit_and_end_transactions()
         consumer.unacked.clear()  # what is left comes again
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -26,6 +26,8 @@ from turnstream.operations import Operations
 class Stage(Enum):
     WAITING = auto()
     """In the scheduler."""
+    ELSEWHERE = auto()
+    """Another worker has it open, or has just died with it: looked at again now and then."""
     OPENING = auto()
     """Has a place in the engine; the record is asked whether it may start."""
     OPEN = auto()
@@ -53,8 +55,8 @@ class Held:
     """Seconds since 1970: when the present stage could have begun."""
     attempts: int = 0
     """Of the present stage, this try included."""
-    lent: bool = False
-    """The present try does not count in the store, because its partition is about to move."""
+    retries: int = 0
+    """How often the run came back from `gpu-jobs.retry`."""
     opened_at: float = 0.0
     """Seconds since 1970."""
     progressed_at: float = float("-inf")
@@ -92,12 +94,11 @@ class Held:
         params = {name: value for name, value in self.job.params.items() if name in own}
         return JobTask(self.job, self.run, self.model, params)
 
-    def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        """Settle these: a copy that came after they were told is not told yet."""
-        for receipt in tuple(receipts):
+    def acknowledge(self, receipts: Collection[Receipt]) -> None:
+        """Be done with these records; others of the run may have come meanwhile."""
+        for receipt in receipts:
             receipt()
-            if receipt in self.receipts:  # else a rebalance has forgotten it
-                self.receipts.remove(receipt)
+        self.receipts = [receipt for receipt in self.receipts if receipt not in receipts]
 
 
 def queues(helds: Iterable[Held], parked: int) -> Queues:
@@ -128,7 +129,24 @@ def read(record: Record, operations: Operations) -> Held:
     fields: dict[str, Any] = {name: getattr(request, name) for name in Job.model_fields if name != "id"}
     fields["params"] = _checked(request.params, operation)
     job = Job(id=request.job_id, **fields)
-    return Held(job, operation, request.run, event.traceparent, record, ready_at=job.created_at.timestamp())
+    held = Held(job, operation, request.run, event.traceparent, record, ready_at=job.created_at.timestamp())
+    held.retries = _retries(record)
+    if held.retries:
+        held.ready_at = record.timestamp or time.time()
+    return held
+
+
+def header(record: Record, name: str) -> str:
+    """Empty where the record has none. Anybody may write one: it need not be what it should."""
+    value = dict(record.headers).get(name)
+    return value.decode("ascii", "replace") if value else ""
+
+
+def _retries(record: Record) -> int:
+    try:
+        return max(0, int(header(record, "attempt")))
+    except ValueError:
+        return 0
 
 
 def _checked(params: Mapping[str, Any], operation: Operation) -> dict[str, Any]:

@@ -1,59 +1,72 @@
 """How a run stands in the record when it is about to be opened."""
 
 import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 
-from processor.delivery import accepted, persistently
+from processor.delivery import accepted
 from processor.held import Held
-from turnstream.records import Attempts, Records
+from processor.persistence import persistently
+from turnstream.records import Records
 
 
-class Standing(Enum):
-    """Why a run is not opened."""
+class Over(Enum):
+    """Why there is nothing left to compute."""
 
     ERASED = auto()
     """There is no such job any more."""
     ENDED = auto()
 
 
-async def look(records: Records, held: Held) -> Standing | int:
-    """How often the present stage was opened, or why it is not to be; the stages that are done are taken up."""
-    return await persistently(f"look at {held.job.id}", lambda: asyncio.to_thread(_look, records, held))
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another worker has it open, or died with it a moment ago."""
+
+    seconds: float
+    """Until its lease ends, unless it is renewed."""
 
 
-async def count(records: Records, held: Held, attempts: int) -> None:
-    """Keep how often the present stage was opened."""
-    held.attempts, held.lent = attempts, False
-    await _put_attempts(records, held, attempts)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """It may be opened."""
+
+    times: int
+    """So often the present stage was opened and not handed back in order: its workers died with it, or their engines."""
 
 
-async def lend(records: Records, held: Held) -> None:
-    """Have the present try not count until `count` is called again; whoever else opens the run may count meanwhile."""
-    held.lent = True
-    await _put_attempts(records, held, held.attempts - 1)
+Standing = Over | Elsewhere | Tried
+
+
+async def look(records: Records, held: Held, instance: str) -> Standing:
+    """How a run stands; the stages that are done are taken up. `instance`: the worker that asks."""
+    return await persistently(f"look at {held.job.id}", lambda: asyncio.to_thread(_look, records, held, instance))
 
 
 async def keep_stage(records: Records, held: Held, stage: str) -> None:
-    """Keep what a stage found, so that whoever goes on with the run does not compute it again. The next one is counted anew."""
+    """Keep what a stage found, so that whoever goes on with the run does not compute it again."""
     put, found = records.put_stage, held.found[stage]
     what = f"store what {stage} found in {held.job.id}"
     await persistently(what, lambda: asyncio.to_thread(put, *held.id, stage, found))
-    await count(records, held, 0)
 
 
-async def _put_attempts(records: Records, held: Held, attempts: int) -> None:
-    put = records.put_attempts
-    await persistently(
-        f"count a try of {held.job.id}", lambda: asyncio.to_thread(put, *held.id, Attempts(count=attempts))
-    )
-
-
-def _look(records: Records, held: Held) -> Standing | int:
+def _look(records: Records, held: Held, instance: str) -> Standing:
     if not accepted(records, held.job.id):
-        return Standing.ERASED
-    if records.ended(*held.id):
-        return Standing.ENDED
+        return Over.ERASED
+    there = records.names(*held.id)
+    if "ended" in there:
+        return Over.ENDED
+    if "result" in there:  # whoever stored it did not live to claim the end
+        records.adopt_result(*held.id)
+        return Over.ENDED
     for stage in held.operation.stages:
-        if stage not in held.found and (found := records.stage(*held.id, stage)) is not None:
-            held.found[stage] = found
-    return records.attempts(*held.id).count
+        if stage not in held.found and f"stages/{stage}" in there:
+            found = records.stage(*held.id, stage)
+            if found is not None:
+                held.found[stage] = found
+    if "attempts" not in there:
+        return Tried(0)
+    attempts, now = records.attempts(*held.id), datetime.now(UTC)
+    if attempts.until is not None and attempts.leased(instance, now):
+        return Elsewhere((attempts.until - now).total_seconds())
+    return Tried(attempts.count)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from processor.at_least_once import AtLeastOnce
@@ -10,7 +11,7 @@ from schemas.events import CANCEL_REQUESTED, Event
 from schemas.jobs import CancelRequested, Job, JobState
 from schemas.topics import Layout, Topic
 from tests.support.worker import ToldEngine, accept, job_event, new_job, record_of
-from turnstream.bus.base import Record
+from turnstream.bus.base import Position, Record
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
 from turnstream.operations import installed
@@ -21,12 +22,21 @@ LAYOUT = Layout().including(installed())
 
 
 class LoneWorker:
-    def __init__(self, data_dir: Path, **settings: object) -> None:
-        self.settings = Settings(_env_file=None, data_dir=data_dir, **settings)
-        self.store = MemoryStore()
+    """Failures that may pass are tried again without delay, once `come_back` is called."""
+
+    def __init__(
+        self, data_dir: Path, *, store: MemoryStore | None = None, bus: MemoryBus | None = None, **settings: object
+    ) -> None:
+        """`store` and `bus`: those of another worker, to stand beside it."""
+        at_once = {"retry_delays": (0.0, 0.0, 0.0)}
+        self.settings = Settings(_env_file=None, data_dir=data_dir, **(at_once | settings))
+        self.store = store or MemoryStore()
         self.records = Records(self.store)
-        self.bus = MemoryBus()
+        self.bus = bus or MemoryBus()
         self.acked: list[int] = []
+        self.came_back: list[int] = []
+        """Offsets on `gpu-jobs.retry` that were acknowledged."""
+        self.retried = 0
         self.paused: set[int] = set()
         self.offset = 0
         self.lagging = 0
@@ -69,6 +79,15 @@ class LoneWorker:
         job = accept(self.records, job or new_job(**fields))
         self.receive(job_event(job))
         return job.id, "live"
+
+    async def come_back(self) -> None:
+        """The broker brings the next record of `gpu-jobs.retry`, and then that of `gpu-jobs` which the worker makes of it."""
+        await self.until(lambda: len(self.bus.records(Topic.JOBS_RETRY)) > self.retried)
+        record, sent = self.bus.records(Topic.JOBS_RETRY)[self.retried], len(self.bus.records(Topic.JOBS))
+        self.retried += 1
+        self.worker.receive(record, lambda: self.came_back.append(record.position.offset))
+        await self.until(lambda: len(self.bus.records(Topic.JOBS)) > sent)
+        self.receive(replace(self.bus.records(Topic.JOBS)[sent], position=Position(Topic.JOBS, 0, self.offset)))
 
     async def cancel(self, id: tuple[str, str]) -> None:
         """As the API does it."""

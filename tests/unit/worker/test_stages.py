@@ -153,6 +153,9 @@ async def test_stages_that_cannot_be_combined_fail_the_job_alone(stack: LoneWork
     await stack.until(lambda: stack.engine.open_ids)
     stack.engine.finish(id, {"segments": "none", "timings": {}})
     await through(stack, id, "transcribe")
+    await stack.come_back()
+    await stack.until(lambda: len(stack.engine.tasks) == 3)
+    await through(stack, id, "transcribe")
     await stack.until(lambda: stack.state(id) is JobState.FAILED)
     ending = stack.records.ending(*id)
     assert ending is not None and ending.error is not None

@@ -28,7 +28,10 @@ async def test_a_result_that_does_not_fit_fails_its_job_alone(stack: LoneWorker)
     await stack.until(lambda: len(stack.engine.open_ids) == 2)
     stack.engine.say(Finished(bad, {"segments": "none"}))
     stack.engine.finish(good)
-    await stack.until(lambda: len(stack.acked) == 2)
+    await stack.come_back()
+    await stack.until(lambda: stack.engine.opened.count(bad) == 2)
+    stack.engine.say(Finished(bad, {"segments": "none"}))
+    await stack.until(lambda: len(stack.acked) == 3)
     assert stack.state(bad) is JobState.FAILED
     assert stack.state(good) is JobState.SUCCEEDED
 

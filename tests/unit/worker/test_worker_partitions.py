@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from processor.engines.base import Failed
-from schemas.errors import AudioUnreadable, EngineCrashed
-from schemas.jobs import Lane
+from schemas.errors import AudioUnreadable, EngineCrashed, EngineFailed
+from schemas.jobs import JobState, Lane
 from tests.support.lone_worker import LoneWorker
 from tests.support.worker import accept, finished, job_event, new_job
 
@@ -42,88 +42,88 @@ async def test_a_job_that_ends_between_two_assignments_is_only_acknowledged_late
     assert len(stack.told()) == 1
 
 
-async def test_open_jobs_of_a_lost_partition_are_handed_back(stack: LoneWorker):
+async def test_an_open_job_of_a_lost_partition_goes_on_to_its_end(stack: LoneWorker):
     id = stack.submit()
     await stack.until(lambda: stack.engine.open_ids)
-    stack.worker.revoked()
-    stack.worker.assigned({5})
-    await stack.until(lambda: stack.engine.cancelled == [id])
-    await stack.until(lambda: stack.records.attempts(*id).count == 0)
-    assert stack.acked == []
-
-
-async def test_while_partitions_move_the_tries_of_open_jobs_do_not_count(stack: LoneWorker):
-    moves, stays = accept(stack.records, new_job()), accept(stack.records, new_job())
-    stack.receive(job_event(moves), partition=0)
-    stack.receive(job_event(stays), partition=5)
-    await stack.until(lambda: len(stack.engine.open_ids) == 2)
-    stack.worker.revoked()
-    await stack.worker.lend()
-    # Whoever gets one of them now looks at a run that was never tried, and does not take it for one that kills workers.
-    assert [stack.records.attempts(job.id, "live").count for job in (moves, stays)] == [0, 0]
-    stack.worker.assigned({5})
-    await stack.until(lambda: stack.engine.cancelled == [(moves.id, "live")])
-    await stack.until(lambda: stack.records.attempts(stays.id, "live").count == 1)
-    assert stack.records.attempts(moves.id, "live").count == 0
-
-
-async def test_a_job_whose_partition_comes_back_while_it_is_handed_back_is_opened_again(stack: LoneWorker):
-    job = accept(stack.records, new_job())
-    stack.receive(job_event(job), 0)
-    await stack.until(lambda: stack.engine.open_ids)
-    stack.store.break_down()  # holds it where its try is given back
     stack.worker.revoked()
     stack.worker.assigned({5})
     await stack.quiet()
+    assert stack.engine.open_ids == [id]
+    assert stack.records.attempts(*id).count == 1
+    stack.engine.finish(id)
+    await stack.until(lambda: stack.records.mark(*id) is None)
+    assert stack.state(id) is JobState.SUCCEEDED
+    assert stack.acked == []  # that is for whoever has the record now
+
+
+async def test_a_worker_that_loses_all_partitions_ends_what_it_has_open(stack: LoneWorker):
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
     stack.worker.revoked()
-    stack.worker.assigned({0})
+    stack.worker.assigned(set())
+    late = stack.submit()
+    stack.engine.finish(id)
+    await stack.until(lambda: stack.state(id) is JobState.SUCCEEDED)
+    assert late not in stack.engine.opened
+
+
+async def test_the_record_of_an_open_job_that_comes_back_joins_it(stack: LoneWorker):
+    job = accept(stack.records, new_job())
     stack.receive(job_event(job), 0)
-    stack.store.mend()
-    await stack.until(lambda: len(stack.engine.opened) == 2)
-    assert stack.records.attempts(job.id, "live").count == 1
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.worker.revoked()
+    stack.worker.assigned({5})
+    stack.worker.revoked()
+    stack.worker.assigned({0, 5})
+    stack.receive(job_event(job), 0)
     stack.engine.finish((job.id, "live"))
     await stack.until(lambda: stack.acked == [0])
+    assert stack.engine.opened == [(job.id, "live")]
+    assert len(stack.told()) == 1
 
 
-async def test_two_rebalances_in_a_row_give_back_one_try(stack: LoneWorker):
-    id = stack.submit()
-    await stack.until(lambda: stack.engine.open_ids)
-    for _ in range(2):
-        stack.worker.revoked()
-        await stack.worker.lend()
-        assert stack.records.attempts(*id).count == 0
-    stack.worker.assigned({0})
-    await stack.until(lambda: stack.records.attempts(*id).count == 1)
-
-
-async def test_a_job_that_kills_the_engine_while_partitions_move_has_had_its_try(stack: LoneWorker):
+async def test_an_operator_s_failure_after_its_partition_moved_is_left_to_the_new_owner(stack: LoneWorker):
     id = stack.submit()
     await stack.until(lambda: stack.engine.open_ids)
     stack.worker.revoked()
-    await stack.worker.lend()
+    stack.worker.assigned({5})
+    stack.engine.fail(id, EngineFailed("not this time").info)
+    await stack.until(lambda: stack.records.attempts(*id).worker is None)
+    await stack.quiet()
+    assert stack.records.attempts(*id).count == 0  # the other one opens it at once, and the failure is no try of its
+    assert stack.bus.records("gpu-jobs.retry") == []
+    assert stack.state(id) is None
+
+
+async def test_a_job_that_kills_the_engine_after_its_partition_moved_has_had_its_try(stack: LoneWorker):
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.worker.revoked()
+    stack.worker.assigned({5})
     stack.engine.die(EngineCrashed("bang").info)
-    await stack.until(lambda: stack.records.attempts(*id).count == 1)
+    await stack.quiet()
+    assert stack.records.attempts(*id).count == 1
+    assert stack.engine.opened == [id]
 
 
-async def test_a_stage_that_ends_while_partitions_move_leaves_the_next_one_a_try_of_its_own(stack: LoneWorker):
+async def test_a_stage_that_ends_after_its_partition_moved_is_kept_and_the_rest_left_to_the_new_owner(
+    stack: LoneWorker,
+):
     job = accept(stack.records, new_job(operation="transcript"))
     id = job.id, "live"
     stack.receive(job_event(job), 0)
     await stack.until(lambda: stack.engine.open_ids)
     stack.worker.revoked()
-    await stack.worker.lend()
-    stack.store.break_down()  # holds it where the stage is kept
+    stack.worker.assigned({5})
     stack.engine.finish(id)
-    await stack.quiet()
+    await stack.until(lambda: stack.records.attempts(*id).worker is None)
+    assert stack.records.stage(*id, "diarize") is not None
+    assert stack.records.attempts(*id).count == 0
+    stack.worker.revoked()
     stack.worker.assigned({0})
     stack.receive(job_event(job), 0)
-    stack.store.mend()
     await stack.until(lambda: len(stack.engine.opened) == 2)
     assert [task.model for task in stack.engine.tasks] == ["diarize", "transcribe"]
-    assert stack.records.attempts(*id).count == 1
-    stack.worker.revoked()
-    stack.worker.assigned({5})
-    await stack.until(lambda: stack.records.attempts(*id).count == 0)
 
 
 async def test_a_job_on_its_way_into_the_engine_is_handed_back_when_its_partition_moved(stack: LoneWorker):
