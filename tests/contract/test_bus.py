@@ -6,188 +6,29 @@ loses all its topics. What needs a broker to go away runs on one of its own.
 
 import asyncio
 import math
-import os
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.errors import BrokerUnavailable, EventInvalid, LayoutMismatch
-from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic, TopicSpec
-from tests.support.brokers import EmbeddedBroker, forget_topics
-from tests.support.real import REAL_KAFKA, REASON
-from tests.support.servers import Kafka as KafkaServer
-from turnstream.bus import Bus, Position, Record
-from turnstream.bus.kafka import KafkaBus
-from turnstream.bus.memory import MemoryBus
-
-TIMEOUT = 2.0  # seconds a bus of these tests may take
-SLACK = 1.5  # the driver looks for what is too late once a second
-SOON = 15.0
-
-JOBS = TopicSpec(name=Topic.JOBS, partitions=3)
-RESULTS = TopicSpec(name=Topic.DIARIZATION_RESULTS, partitions=2)
-CONTROL = TopicSpec(name=Topic.JOB_CONTROL, partitions=1)
-[DEAD] = [spec for spec in Layout().topics() if spec.name == Topic.JOBS_DLQ]
-
-
-class World(Protocol):
-    """A broker as the tests see it from outside of the bus."""
-
-    def bus(self) -> Bus: ...
-    async def commit(self, group: str, topic: str, partition: int, offset: int) -> None: ...
-    async def take_away(self) -> None: ...
-    async def bring_back_empty(self) -> None: ...
-    async def clean(self) -> None: ...
-
-
-class Memory:
-    def __init__(self) -> None:
-        self._bus = MemoryBus()
-
-    def bus(self) -> Bus:
-        return self._bus
-
-    async def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
-        self._bus.commit(group, topic, partition, offset)
-
-    async def take_away(self) -> None:
-        self._bus.break_down()
-
-    async def bring_back_empty(self) -> None:
-        self._bus.forget()
-        self._bus.mend()
-
-    async def clean(self) -> None:
-        pass
-
-
-class Kafka:
-    def __init__(self, bootstrap: str, *, idempotent: bool) -> None:
-        self.bootstrap = bootstrap
-        self._idempotent = idempotent
-
-    def bus(self) -> Bus:
-        return KafkaBus(self.bootstrap, timeout=TIMEOUT, idempotent=self._idempotent)
-
-    async def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
-        await asyncio.to_thread(self._commit, group, TopicPartition(topic, partition, offset))
-
-    def _commit(self, group: str, offset: TopicPartition) -> None:
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "enable.auto.commit": False})
-        consumer.commit(offsets=[offset], asynchronous=False)
-        consumer.close()
-
-    async def take_away(self) -> None:
-        raise NotImplementedError  # it is not ours
-
-    async def bring_back_empty(self) -> None:
-        raise NotImplementedError
-
-    async def clean(self) -> None:
-        await asyncio.to_thread(forget_topics, self.bootstrap)
-
-
-class Embedded(Kafka):
-    def __init__(self, broker: EmbeddedBroker) -> None:
-        super().__init__(broker.bootstrap, idempotent=False)
-        self._broker = broker
-
-    async def take_away(self) -> None:
-        self._broker.kill()
-
-    async def bring_back_empty(self) -> None:
-        await self._broker.start()
-
-    async def clean(self) -> None:
-        self._broker.kill()  # quicker than deleting topics, and nothing of the last test is left
-        await self._broker.start()
-
-
-class OwnKafka(Kafka):
-    def __init__(self, server: KafkaServer) -> None:
-        super().__init__(server.address, idempotent=True)
-        self._server = server
-
-    async def take_away(self) -> None:
-        self._server.kill()
-
-    async def bring_back_empty(self) -> None:
-        self._server.forget()
-        await asyncio.to_thread(self._server.start)
-
-    async def clean(self) -> None:
-        if not self._server.running:  # the last test left it away
-            await asyncio.to_thread(self._server.start)
-        await super().clean()
-
-
-KAFKA = os.environ.get(REAL_KAFKA)
-
-
-def brokers(real: str) -> list[Any]:
-    return ["memory", "embedded"] + [pytest.param(real, marks=pytest.mark.real)] * bool(KAFKA)
-
-
-ON_KAFKA = [pytest.mark.real, pytest.mark.skipif(KAFKA is None, reason=REASON)]
-on_brokers_that_go_away = pytest.mark.parametrize("world", brokers("own-kafka"), indirect=True)
-
-
-@pytest.fixture(scope="session")
-def embedded_broker():
-    broker = EmbeddedBroker()
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture(scope="session")
-def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
-        yield server
-
-
-@pytest.fixture(params=brokers("kafka"))
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    world: World
-    if request.param == "memory":
-        world = Memory()
-    elif request.param == "embedded":
-        world = Embedded(request.getfixturevalue("embedded_broker"))
-    elif request.param == "own-kafka":
-        world = OwnKafka(request.getfixturevalue("own_kafka"))
-    else:
-        world = Kafka(KAFKA or "", idempotent=True)
-    await world.clean()
-    yield world
-
-
-@pytest.fixture
-async def bus(world: World) -> AsyncIterator[Bus]:
-    bus = world.bus()
-    await bus.start()
-    await bus.ensure_topics([JOBS, RESULTS, CONTROL])
-    yield bus
-    await bus.close()
-
-
-async def take(bus: Bus, topic: str, count: int, since: float | None = None) -> list[Record]:
-    async with asyncio.timeout(SOON), aclosing(bus.read(topic, since=since)) as records:
-        return [await anext(records) for _ in range(count)]
-
-
-async def until_back(bus: Bus, specs: Sequence[TopicSpec]) -> None:
-    async with asyncio.timeout(SOON):
-        while True:
-            try:
-                return await bus.ensure_topics(specs)
-            except BrokerUnavailable:
-                await asyncio.sleep(0.05)
-
+from schemas.topics import Layout, Topic, TopicSpec
+from tests.support.worlds import (
+    CONTROL,
+    JOBS,
+    RESULTS,
+    SLACK,
+    SOON,
+    TIMEOUT,
+    Embedded,
+    World,
+    on_brokers_that_go_away,
+    take,
+    until_back,
+)
+from turnstream.bus import Bus, Position
 
 # Publish
 
@@ -334,76 +175,6 @@ async def test_a_topic_that_is_not_there_yet_is_waited_for(bus: Bus) -> None:
     await bus.ensure_topics([TopicSpec(name=Topic.JOB_PROGRESS, partitions=1)])
     await bus.publish(Topic.JOB_PROGRESS, key=None, value=b"x")
     assert [record.value for record in await reading] == [b"x"]
-
-
-# What a topic holds now
-
-
-async def snapshot(bus: Bus, topic: str) -> list[Record]:
-    async with asyncio.timeout(SOON):
-        return [record async for record in bus.snapshot(topic)]
-
-
-async def test_a_snapshot_has_all_that_was_published_and_ends(bus: Bus) -> None:
-    assert await snapshot(bus, Topic.JOBS) == []
-    # Many at once: they reach the broker in batches.
-    sent = await asyncio.gather(
-        *(bus.publish(Topic.JOBS, key=None, value=b"%d" % n, headers=(("n", b"1"),)) for n in range(3000))
-    )
-    records = await snapshot(bus, Topic.JOBS)
-    assert {record.position: record.value for record in records} == {at: b"%d" % n for n, at in enumerate(sent)}
-    for partition in range(JOBS.partitions):
-        offsets = [record.position.offset for record in records if record.position.partition == partition]
-        assert offsets == list(range(len(offsets)))
-    await bus.publish(Topic.JOBS, key=b"later", value=b"later")
-    assert len(await snapshot(bus, Topic.JOBS)) == 3001
-
-
-async def test_a_snapshot_brings_large_records(bus: Bus) -> None:
-    await bus.ensure_topics([DEAD])
-    values = [bytes([n]) * DEAD_LETTER_LIMIT for n in range(3)]
-    for value in values:
-        await bus.publish(Topic.JOBS_DLQ, key=b"key", value=value)
-    assert [record.value for record in await snapshot(bus, Topic.JOBS_DLQ)] == values
-
-
-async def test_a_snapshot_can_be_left_and_the_next_begins_anew(bus: Bus) -> None:
-    for n in range(3):
-        await bus.publish(Topic.JOB_CONTROL, key=None, value=b"%d" % n)
-    async with asyncio.timeout(SOON), aclosing(bus.snapshot(Topic.JOB_CONTROL)) as records:
-        assert (await anext(records)).value == b"0"
-    assert [record.value for record in await snapshot(bus, Topic.JOB_CONTROL)] == [b"0", b"1", b"2"]
-
-
-async def test_a_snapshot_of_an_unknown_topic_is_an_error(bus: Bus) -> None:
-    with pytest.raises(BrokerUnavailable):
-        await snapshot(bus, Topic.JOB_PROGRESS)
-
-
-@on_brokers_that_go_away
-async def test_a_snapshot_of_a_broker_that_is_away_is_an_error(world: World, bus: Bus) -> None:
-    await world.take_away()
-    with pytest.raises(BrokerUnavailable):
-        await snapshot(bus, Topic.JOBS)
-
-
-@pytest.mark.parametrize("world", [pytest.param("kafka", marks=ON_KAFKA)], indirect=True)
-async def test_a_snapshot_has_what_transactions_committed_and_waits_for_none(world: Kafka, bus: Bus) -> None:
-    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": f"test-{uuid4()}"})
-    await asyncio.to_thread(producer.init_transactions, SOON)
-    for value, end in (
-        (b"kept", producer.commit_transaction),
-        (b"aborted", producer.abort_transaction),
-        (b"open", None),
-    ):
-        producer.begin_transaction()
-        producer.produce(Topic.JOB_CONTROL, value)
-        await asyncio.to_thread(producer.flush, SOON)
-        if end is not None:
-            await asyncio.to_thread(end, SOON)
-    assert [record.value for record in await snapshot(bus, Topic.JOB_CONTROL)] == [b"kept"]
-    await asyncio.to_thread(producer.commit_transaction, SOON)
-    assert [record.value for record in await snapshot(bus, Topic.JOB_CONTROL)] == [b"kept", b"open"]
 
 
 # Topics

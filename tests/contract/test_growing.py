@@ -17,11 +17,11 @@ from producer_api.broker_watch import BrokerWatch
 from producer_api.publishing import Publisher
 from producer_api.threads import Threads
 from schemas.errors import LayoutMismatch
-from schemas.events import JOB_REQUESTED, Event
+from schemas.events import JOB_REQUESTED, Event, new_traceparent
 from schemas.jobs import LIVE_RUN, Job, JobRequested, Lane
 from schemas.topics import SLOTS, Topic
-from tests.contract.test_bus import KAFKA, SOON, Kafka, Memory, World
 from tests.support.real import REASON
+from tests.support.worlds import KAFKA, SOON, Kafka, Memory, World
 from turnstream import bus as buses
 from turnstream import object_store
 from turnstream.bus import Bus
@@ -53,7 +53,7 @@ class Service:
         jobs = [_job(*KINDS[number % len(KINDS)]) for number in range(count)]
         for job in jobs:
             self._records.create(job, None)
-            await self._publisher.publish(job, LIVE_RUN, self.watch.topic_id)
+            await self._publisher.accept(job, LIVE_RUN, new_traceparent())
         return jobs
 
 
