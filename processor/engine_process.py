@@ -4,6 +4,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
@@ -143,11 +144,8 @@ class EngineProcess:
             self._send(child.Open(task))
 
     def _send(self, command: child.Command) -> None:
-        # A thread of the child always reads, and the pipe has room for many more commands than jobs may be open: this
-        # does not block. A child that is dead already is replaced by its keeper.
-        if self._child:
-            with suppress(OSError):
-                self._child.connection.send(command)
+        if self._child:  # one that is dead already is replaced by its keeper
+            self._child.send(command)
 
     def _heard(self, beat: child.Beat) -> None:
         if beat.models is not None:
@@ -160,7 +158,8 @@ class EngineProcess:
 
 
 class _Child:
-    """One engine process, with the thread that listens to it."""
+    """One engine process, with the threads that listen and speak to it: a child that stands still, with all its threads, does
+    not read, and whoever writes to it may have to wait."""
 
     def __init__(self, settings: Settings, heard: Callable[[child.Beat], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -171,7 +170,8 @@ class _Child:
         self.spoke = time.monotonic()
         self.loading_since: float | None = self.spoke  # it begins by loading its libraries
         spawn = multiprocessing.get_context("spawn")
-        self.connection, theirs = spawn.Pipe()
+        self._connection, theirs = spawn.Pipe()
+        self._commands: queue.SimpleQueue[child.Command | None] = queue.SimpleQueue()
         self._process = spawn.Process(
             target=child.main, args=(theirs, settings, os.getpid()), name="engine", daemon=True
         )
@@ -183,7 +183,13 @@ class _Child:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.pid = self._process.pid
+        self._speaker = threading.Thread(target=self._speak, name="engine-commands", daemon=True)
+        self._speaker.start()
         threading.Thread(target=self._listen, name="engine-outcomes", daemon=True).start()
+
+    def send(self, command: child.Command) -> None:
+        """Returns at once."""
+        self._commands.put(command)
 
     def roused(self) -> None:
         """It was idle, and silent for that."""
@@ -193,10 +199,15 @@ class _Child:
     def kill(self) -> None:
         self._process.kill()
 
+    def _speak(self) -> None:
+        with suppress(OSError):
+            while (command := self._commands.get()) is not None:
+                self._connection.send(command)
+
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                beat = self.connection.recv()
+                beat = self._connection.recv()
                 self._note(beat)
                 self._loop.call_soon_threadsafe(self._heard, beat)
         self._process.join(CLOSE_LIMIT)
@@ -204,12 +215,11 @@ class _Child:
             self._process.kill()
             self._process.join()
         self.exitcode = self._process.exitcode
+        self._commands.put(None)
+        self._speaker.join()  # nobody is there to keep it waiting
+        self._connection.close()
         with suppress(RuntimeError):  # the loop is closed: nobody wants to know
-            self._loop.call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        self.connection.close()  # here, where it is written to
-        self.ended.set()
+            self._loop.call_soon_threadsafe(self.ended.set)
 
     def _note(self, beat: child.Beat) -> None:
         self.ready, self.spoke = True, time.monotonic()

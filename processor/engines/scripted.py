@@ -6,8 +6,12 @@ ENGINE=scripted runs all of Turnstream without a model, for tests of whatever st
     load-2.5.wav     the same, as if something was being loaded; nothing else is done meanwhile
     error.wav        fails with engine_failed
     memory.wav       fails with engine_out_of_memory
-    crash.wav        kills the engine process
+    allocate.wav     takes memory until there is no more, and fails with engine_out_of_memory
+    fetch-2.5.wav    takes 2.5 seconds, and fails where the object store does not answer then
+    crash.wav        kills the engine process, as the system does where memory is short
+    segfault.wav     lets it die of a bad pointer
     hang.wav         never returns from the step
+    gil-2.5.wav      returns after 2.5 seconds in which no other thread of the process can run; gil.wav never does
     anything else    succeeds at the first step
 
 Only the beginning of the name counts. A job that succeeds has the example of its operation as its result. The model of
@@ -15,26 +19,33 @@ each operation is a block of SCRIPTED_MODEL_BYTES that takes SCRIPTED_LOAD_SECON
 Whatever ends is noted in SCRIPTED_LOG, a line each: job id, run, model, when it began and ended (seconds since 1970), process.
 """
 
+import ctypes
+import math
 import os
 import re
+import resource
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from processor.engines import failures
 from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, Outcome, Progressed, Urgency
 from processor.model_manager import ModelSource
 from schemas.errors import EngineFailed, EngineOutOfMemory, TurnstreamError
 from schemas.jobs import JobKey, Lane, Progress
 from schemas.operation import Operation
-from turnstream.settings import Settings
+from turnstream.settings import MiB, Settings
 
 TICK = 0.02
 """Seconds a step takes while no job is due."""
 TELL = 0.25
 """Seconds between two progress outcomes of a job."""
-_SECONDS = re.compile(r"(?:sleep|load)-(\d+(?:\.\d+)?)")
+ALLOCATED, _BLOCK = 256 * MiB, 16 * MiB
+"""Bytes that allocate.wav gets before the memory counts as exhausted: of this process, not of the machine."""
+_SECONDS = re.compile(r"(?:sleep|load|fetch|gil)-(\d+(?:\.\d+)?)")
+_FOR_EVER = 1 << 30  # seconds
 
 
 @dataclass
@@ -73,7 +84,7 @@ class _OpenJob:
 class ScriptedEngine(Engine):
     def __init__(self, operation: Operation, context: EngineContext) -> None:
         self._operation = operation
-        self._models = context.models
+        self._models, self._recordings = context.models, context.recordings
         self._jobs: dict[JobKey, _OpenJob] = {}
         self._loading = False
         settings = context.settings
@@ -125,10 +136,7 @@ class ScriptedEngine(Engine):
         return self._loading
 
     def _advance(self, job: _OpenJob) -> Outcome | None:
-        if job.name.startswith("crash"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if job.name.startswith("hang"):
-            _hang()
+        _misbehave(job)
         job.pass_time()
         if job.name.startswith("load"):
             time.sleep(job.seconds)
@@ -138,11 +146,48 @@ class ScriptedEngine(Engine):
         del self._jobs[job.task.id]
         if self._log is not None:
             _note(job, self._log)
-        if job.name.startswith("error"):
-            return Failed(job.task.id, EngineFailed("The file's name asked for an error").info)
-        if job.name.startswith("memory"):
-            return Failed(job.task.id, EngineOutOfMemory().info)
+        try:
+            self._compute(job)
+        except Exception as error:
+            return Failed(job.task.id, failures.info(error))
         return Finished(job.task.id, _result(job, self._operation))
+
+    def _compute(self, job: _OpenJob) -> None:
+        if job.name.startswith("error"):
+            raise EngineFailed("The file's name asked for an error")
+        if job.name.startswith("memory"):
+            raise EngineOutOfMemory
+        if job.name.startswith("allocate"):
+            _allocate()
+        if job.name.startswith("fetch"):
+            self._recordings.analysis(job.task.job, "scripted")
+
+
+def _misbehave(job: _OpenJob) -> None:
+    if job.name.startswith("crash"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.name.startswith("segfault"):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its memory is of no interest
+        ctypes.string_at(0)
+    if job.name.startswith("hang"):
+        time.sleep(_FOR_EVER)
+    if job.name.startswith("gil"):
+        job.pass_time()
+        ctypes.PyDLL(None).sleep(math.ceil(job.seconds) or _FOR_EVER)  # unlike CDLL it does not let go of the lock
+
+
+def _allocate() -> None:
+    """Raises MemoryError, as the system refuses what is beyond ALLOCATED bytes."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ALLOCATED, before[1]))
+    taken: list[bytearray] = []
+    try:
+        while len(taken) * _BLOCK < 4 * ALLOCATED:  # some of it may come from what was reserved before
+            taken.append(bytearray(_BLOCK))
+    finally:
+        taken.clear()
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _model(settings: Settings) -> bytearray:
@@ -164,11 +209,6 @@ def _note(job: _OpenJob, log: Path) -> None:
     line = f"{job.task.job.id} {job.task.run} {job.task.model} {job.began:.3f} {time.time():.3f} {os.getpid()}\n"
     with log.open("a") as out:  # one small write to the end of the file: lines of several processes do not mix
         out.write(line)
-
-
-def _hang() -> NoReturn:
-    while True:
-        time.sleep(3600)
 
 
 def _result(job: _OpenJob, operation: Operation) -> dict[str, Any]:

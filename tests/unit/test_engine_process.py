@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -92,7 +93,10 @@ async def test_several_jobs_advance_together_and_tell_their_progress(tmp_path: P
     assert all(0 <= fraction <= 1 for fraction in fractions)
 
 
-@pytest.mark.parametrize(("filename", "error"), [("error.wav", EngineFailed), ("memory.wav", EngineOutOfMemory)])
+@pytest.mark.parametrize(
+    ("filename", "error"),
+    [("error.wav", EngineFailed), ("memory.wav", EngineOutOfMemory), ("allocate.wav", EngineOutOfMemory)],
+)
 async def test_a_failed_job_leaves_the_child_alone(tmp_path: Path, filename: str, error: type[EngineFailed]):
     async with running(tmp_path) as engine:
         pid, bad, good = engine.pid, task(filename), task()
@@ -136,6 +140,15 @@ async def test_a_child_killed_from_outside_is_replaced(tmp_path: Path):
         assert "memory" not in lost.error.detail
 
 
+async def test_a_bad_pointer_loses_the_child(tmp_path: Path):
+    async with running(tmp_path) as engine:
+        job = task("segfault.wav")
+        await engine.open(job)
+        lost = await end_of(engine, job)
+        assert isinstance(lost, EngineLost)
+        assert "SIGSEGV" in lost.error.detail
+
+
 async def test_an_idle_child_killed_from_outside_is_replaced_in_silence(tmp_path: Path):
     async with running(tmp_path) as engine:
         first = task()
@@ -171,6 +184,43 @@ async def test_a_stopped_child_is_ended(tmp_path: Path):
         lost = await end_of(engine, job)
         assert isinstance(lost, EngineLost)
         assert lost.error.code == EngineHung.code
+
+
+async def test_a_library_that_lets_no_thread_run_is_ended(tmp_path: Path):
+    async with running(tmp_path, engine_step_limit=1.5) as engine:
+        companion, gil = task("sleep-60.wav"), task("gil.wav")
+        await engine.open(companion)
+        await following(engine, lambda outcome: isinstance(outcome, Progressed))
+        await engine.open(gil)
+        lost = await end_of(engine, gil)
+        assert isinstance(lost, EngineLost)
+        assert set(lost.ids) == {companion.id, gil.id}
+        assert lost.error.code == EngineHung.code
+
+
+async def test_a_library_that_lets_no_thread_run_for_a_while_is_waited_for(tmp_path: Path):
+    async with running(tmp_path) as engine:
+        gil = task("gil-1.wav")
+        await engine.open(gil)
+        assert isinstance(await end_of(engine, gil), Finished)
+
+
+async def test_a_child_that_does_not_read_keeps_nobody_waiting(tmp_path: Path):
+    """What is sent to it is more than a pipe holds."""
+    async with running(tmp_path, engine_step_limit=2) as engine:
+        warm = task()
+        await engine.open(warm)
+        await end_of(engine, warm)
+        os.kill(engine.pid or 0, signal.SIGSTOP)
+        large = [replace(task("sleep-60.wav"), params={"prompt": "x" * (64 << 10)}) for _ in range(40)]
+        for job in large:
+            await engine.open(job)
+        lost = await end_of(engine, large[0])
+        assert isinstance(lost, EngineLost)
+        assert lost.error.code == EngineHung.code
+        again = task()
+        await engine.open(again)
+        assert isinstance(await end_of(engine, again), Finished)
 
 
 async def test_loading_has_a_limit_of_its_own(tmp_path: Path):

@@ -4,7 +4,8 @@ import time
 
 from processor.engines.base import Failed, Finished, JobTask, Progressed
 from processor.engines.scripted import ScriptedEngine
-from schemas.errors import EngineFailed
+from schemas.errors import EngineFailed, StoreUnavailable
+from schemas.jobs import Job
 from schemas.operations import DIARIZE
 from tests.support.engine import Shelf, all_ended, context_of, ends, result_of, run
 from tests.support.worker import new_job
@@ -57,3 +58,16 @@ def test_loading_is_said():
     assert engine.loading
     run(engine, all_ended(engine))
     assert not engine.loading
+
+
+def test_what_is_fetched_may_be_away():
+    class Away(Shelf):
+        def analysis(self, job: Job, fingerprint: str) -> bytes | None:
+            raise StoreUnavailable("away")
+
+    for shelf, end in ((Shelf(), Finished), (Away(), Failed)):
+        engine = ScriptedEngine(DIARIZE, context_of(shelf, {}))
+        engine.open(JobTask(new_job("fetch-0.1.wav"), "live", "diarize", {}))
+        [seen] = ends(run(engine, all_ended(engine)))
+        assert isinstance(seen, end)
+    assert seen.error == StoreUnavailable("away").info
