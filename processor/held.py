@@ -13,10 +13,9 @@ from processor.engines.base import JobTask
 from processor.metrics import Queues
 from processor.receipts import Receipt
 from processor.scheduler import Ticket
-from schemas.base import Value
 from schemas.errors import EventInvalid, UnknownOperation
 from schemas.events import JOB_REQUESTED, Event
-from schemas.jobs import Job, JobId, JobKey, JobRequested, Lane, RunName
+from schemas.jobs import Job, JobKey, JobRequested, Lane
 from schemas.operation import Operation
 from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
@@ -157,18 +156,3 @@ def _checked(params: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)[:3]
         )
         raise EventInvalid(f"the parameters do not fit {operation.name}: {problems}") from error
-
-
-class _Run(Value):
-    job_id: JobId
-    run: RunName
-
-
-def run_named_by(record: Record) -> JobKey | None:
-    """The run that a record is about although `read` refuses it; None where it names none."""
-    try:
-        job_id, _, run = Event.parse(record.headers, record.value).id.partition("/")
-        named = _Run(job_id=job_id, run=run)
-    except (EventInvalid, ValidationError):
-        return None
-    return named.job_id, named.run
