@@ -157,17 +157,18 @@ class Delivery:
 
     async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:
         """The end of the run, stored if it had none. None where nothing is left to tell: told before, or erased."""
-        what = f"store the end of {held.job.id}"
-        ending = await self._in_thread(what, self._ending, *held.id)
-        if ending is not None:
-            return ending if await self._untold(held) else None
-        if await self._in_thread(what, accepted, self._records, held.job.id):
-            await self._in_thread(what, self._store, held, outcome)
-        if not await self._in_thread(what, accepted, self._records, held.job.id):
-            # Erased, maybe while something of it was being stored: nothing may stay.
-            await self._in_thread(what, self._records.erase_unindexed, held.job.id)
-            return None
-        return await self._in_thread(what, self._records.ending, *held.id)
+        ending, before = await self._in_thread(f"store the end of {held.job.id}", self._stored, held, outcome)
+        return None if before and not await self._untold(held) else ending
+
+    def _stored(self, held: Held, outcome: Outcome | None) -> tuple[Ending | None, bool]:
+        """How the run ended, None where its job is gone; and whether it had ended before. Blocks."""
+        found = self._ending(*held.id)
+        stored = found or self._store(held, outcome)
+        if not self._records.has_job(held.job.id):
+            # Erased, maybe while something of it was being stored, now or by a worker that died of it: nothing may stay.
+            self._records.erase_unindexed(held.job.id)
+            return None, False
+        return stored or self._records.ending(*held.id), found is not None
 
     def _ending(self, job_id: str, run: str) -> Ending | None:
         """How the run ended, if it did. What of its end is missing because somebody died is stored."""
@@ -241,15 +242,16 @@ class Delivery:
     def _pending(self, job_id: str, run: str) -> bool:
         return self._records.is_pending(job_id, run) and accepted(self._records, job_id)
 
-    def _store(self, held: Held, outcome: Outcome | None) -> None:
+    def _store(self, held: Held, outcome: Outcome | None) -> Ending | None:
+        """None where it has to be looked up how the run ended, if it did."""
+        if outcome is not None and not isinstance(outcome, ErrorInfo):
+            return self._records.put_result(*held.id, outcome)
+        # A result that somebody stored and did not live to claim the end with counts more than an error.
         if self._records.adopt_result(*held.id) or outcome is None:
-            return
-        if not isinstance(outcome, ErrorInfo):
-            self._records.put_result(*held.id, outcome)
-        elif ending_state(outcome) is JobState.CANCELLED:
-            self._records.put_cancelled(*held.id)
-        else:
-            self._records.put_error(*held.id, outcome)
+            return None
+        if ending_state(outcome) is JobState.CANCELLED:
+            return self._records.put_cancelled(*held.id)
+        return self._records.put_error(*held.id, outcome)
 
     def _event(self, held: Held, ending: Ending) -> Event:
         def of(type_: str, data: BaseModel) -> Event:
@@ -279,13 +281,7 @@ def ending_state(outcome: Outcome) -> JobState:
 
 def accepted(records: Records, job_id: str) -> bool:
     """Whether there is such a job, however damaged; an erased one is gone. Blocks."""
-    try:
-        records.job(job_id)
-    except JobNotFound:
-        return False
-    except Damaged:
-        pass
-    return True
+    return records.has_job(job_id)
 
 
 def _readable_mark(records: Records, job_id: str, run: str) -> Mark | None:

@@ -12,7 +12,7 @@ from schemas.jobs import JobState
 from schemas.results import ObjectRef
 from turnstream import points
 from turnstream.object_store.base import ObjectExists, ObjectNotFound, exists
-from turnstream.records.objects import Objects
+from turnstream.records.objects import Objects, written
 
 CANCELLED = ErrorInfo(code="job_cancelled", detail="The job was cancelled")
 _OBJECT = {JobState.SUCCEEDED: "result", JobState.FAILED: "error", JobState.CANCELLED: "cancelled"}
@@ -49,25 +49,32 @@ def _ending_key(job_id: str, run: str, state: JobState) -> str:
 
 
 class Endings(Objects):
-    def put_result(self, job_id: str, run: str, result: BaseModel) -> bool:
-        """Store a result unless the run has one: the first stays. False where the run has ended otherwise.
+    def put_result(self, job_id: str, run: str, result: BaseModel) -> Ending | None:
+        """Store a result unless the run has one: the first stays. None where the run has ended otherwise.
 
         The result comes before the claim, so that a claim that says succeeded has one.
         """
-        self._put_once(_ending_key(job_id, run, JobState.SUCCEEDED), result)
+        key, body = _ending_key(job_id, run, JobState.SUCCEEDED), written(result)
+        try:
+            self.store.put(key, body, if_absent=True)
+            ours = True
+        except ObjectExists:
+            ours = False
         points.passing("delivery.stored")
-        return self._adopt_result(job_id, run)
+        if not self._adopt_result(job_id, run):
+            return None
+        return Ending(JobState.SUCCEEDED, key, body) if ours else self.ending(job_id, run)
 
     def adopt_result(self, job_id: str, run: str) -> bool:
         """Claim the end with a result that somebody stored and did not live to claim with. False where there is none."""
         return exists(self.store, _ending_key(job_id, run, JobState.SUCCEEDED)) and self._adopt_result(job_id, run)
 
-    def put_error(self, job_id: str, run: str, error: ErrorInfo) -> bool:
-        """False where the run has ended otherwise."""
+    def put_error(self, job_id: str, run: str, error: ErrorInfo) -> Ending | None:
+        """None where the run has ended otherwise."""
         return self._put_failure(job_id, run, JobState.FAILED, error)
 
-    def put_cancelled(self, job_id: str, run: str) -> bool:
-        """False where the run has ended otherwise."""
+    def put_cancelled(self, job_id: str, run: str) -> Ending | None:
+        """None where the run has ended otherwise."""
         return self._put_failure(job_id, run, JobState.CANCELLED, CANCELLED)
 
     def complete_ending(self, job_id: str, run: str) -> None:
@@ -82,7 +89,7 @@ class Endings(Objects):
             return None
         key = _ending_key(job_id, run, ended.state)
         if ended.error is not None:
-            return Ending(ended.state, key, ended.error.model_dump_json().encode(), ended.error)
+            return Ending(ended.state, key, written(ended.error), ended.error)
         try:
             return Ending(ended.state, key, self.store.get(key))
         except ObjectNotFound:  # the job is being erased
@@ -106,14 +113,15 @@ class Endings(Objects):
             self.store.delete(_ending_key(job_id, run, JobState.SUCCEEDED))
         return ended.state is JobState.SUCCEEDED
 
-    def _put_failure(self, job_id: str, run: str, state: JobState, error: ErrorInfo) -> bool:
+    def _put_failure(self, job_id: str, run: str, state: JobState, error: ErrorInfo) -> Ending | None:
         ended = self._claim(job_id, run, Ended(state=state, at=datetime.now(UTC), error=error))
         if ended.state is not state or ended.error is None:
-            return False
-        self._put_once(_ending_key(job_id, run, state), ended.error)
+            return None
+        key = _ending_key(job_id, run, state)
+        self._put_once(key, ended.error)
         # Of somebody who was slower, and died before he could remove it himself.
         self.store.delete(_ending_key(job_id, run, JobState.SUCCEEDED))
-        return True
+        return Ending(state, key, written(ended.error), ended.error)
 
     def _claim(self, job_id: str, run: str, ours: Ended) -> Ended:
         """The claim that holds: ours, or that of whoever was quicker."""

@@ -64,6 +64,10 @@ class Records(Runs, DeadLetters, Agreements):
         except ObjectNotFound:
             raise JobNotFound(f"There is no job {job_id}") from None
 
+    def has_job(self, job_id: str) -> bool:
+        """Whether there is such a job, however damaged; an erased one is gone."""
+        return exists(self.store, _job_key(job_id))
+
     def job_of_run(self, job_id: str, run: str) -> Job:
         """The job as one of its runs computes it: with that run's parameters, asked for when that was. Raises JobNotFound."""
         job, request = self.job(job_id), None if run == LIVE_RUN else self.run_request(job_id, run)

@@ -1,6 +1,5 @@
 """Models as objects of JSON."""
 
-from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +14,11 @@ class Damaged(StoreUnavailable):
     """An object is there and is not what it should be: somebody else wrote it."""
 
 
+def written(value: BaseModel) -> bytes:
+    """As it is stored."""
+    return value.model_dump_json(exclude_none=True).encode()
+
+
 class Objects:
     """What every kind of record is made with."""
 
@@ -22,11 +26,15 @@ class Objects:
         self.store = store
 
     def _put(self, key: str, value: BaseModel, *, if_absent: bool = False) -> None:
-        self.store.put(key, value.model_dump_json(exclude_none=True).encode(), if_absent=if_absent)
+        self.store.put(key, written(value), if_absent=if_absent)
 
-    def _put_once(self, key: str, value: BaseModel) -> None:
-        with suppress(ObjectExists):
+    def _put_once(self, key: str, value: BaseModel) -> bool:
+        """False where there is one already."""
+        try:
             self._put(key, value, if_absent=True)
+        except ObjectExists:
+            return False
+        return True
 
     def _get(self, key: str, model: type[Model]) -> Model:
         return self._parse(key, self.store.get(key), model)

@@ -10,7 +10,6 @@ from processor.engines.base import Progressed
 from processor.held import Held, Stage, read
 from processor.progress import Progress
 from processor.receipts import Receipts
-from schemas.errors import StoreUnavailable
 from schemas.jobs import JobState
 from schemas.jobs import Progress as Fraction
 from tests.support.lone_worker import LoneWorker
@@ -164,22 +163,15 @@ def test_whoever_gets_on_within_the_limit_is_never_stuck(steps: list[tuple[str, 
 async def test_a_worker_whose_store_is_away_says_so_and_goes_on_when_it_is_back(tmp_path: Path):
     lone = await LoneWorker(tmp_path, stall_limit=0.2).start()
     assert lone.worker.trouble is None
-    get, away = lone.store.get, True
-
-    def refuse(key: str) -> bytes:
-        if away:
-            raise StoreUnavailable("it is away")
-        return get(key)
-
-    lone.store.get = refuse
     id = lone.submit()
+    lone.store.break_down()
 
     def told() -> bool:
         lone.worker.progress.answered()  # which the process asks beside the worker
         return (lone.worker.trouble or "").startswith("stuck: 1 records behind, one waits for the store or the broker")
 
     await lone.until(told)
-    away = False
+    lone.store.mend()
     await lone.until(lambda: lone.engine.open_ids == [id])
     lone.engine.finish(id)
     await lone.until(lambda: lone.state(id) is JobState.SUCCEEDED and not told())
