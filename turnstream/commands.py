@@ -235,7 +235,7 @@ def show_letter(
     offset: Offset,
     out: Annotated[Path | None, typer.Option(help="Write the value there as it came.", show_default=False)] = None,
 ) -> None:
-    """Show a dead letter: its headers and its value."""
+    """Show a dead letter: its key, headers and value."""
     from turnstream.dlq import show_one
 
     show_one(Settings(), offset, out)

@@ -44,10 +44,10 @@ def show_list(settings: Settings, *, as_json: bool) -> None:
 
 
 def show_one(settings: Settings, offset: int, out: Path | None) -> None:
-    """Its headers and its value; where a file is named, the value goes there as it came."""
+    """Its key, headers and value; where a file is named, the value goes there as it came."""
     letter, value = asyncio.run(_fetched(settings, offset, whole=out is not None))
     console = Console()
-    for name, content in letter.record.headers:
+    for name, content in (("key", letter.record.key or b""), *letter.record.headers):
         text = printable(content.decode(errors="backslashreplace"))
         console.print(Text.assemble((f"{printable(name)}: ", "bold"), text), soft_wrap=True)
     console.print()

@@ -38,7 +38,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("KAFKA_BOOTSTRAP_SERVERS", "BROKER", "DATA_DIR", "OBJECT_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "250")
-    monkeypatch.setenv("PUBLISH_TIMEOUT", "3")
     return Settings(_env_file=None)
 
 
@@ -52,7 +51,7 @@ async def bus(broker: EmbeddedBroker, settings: Settings, records: Records) -> A
     """Of a stack that runs, as far as these commands can tell."""
     broker.kill()
     await broker.start()
-    bus = KafkaBus(broker.bootstrap, timeout=5, idempotent=False)
+    bus = KafkaBus(broker.bootstrap, timeout=30, idempotent=False)
     await bus.start()
     await bus.ensure_topics(records.agree_on_layout(1, installed()).topics())
     run_dir.state_path(settings.data_dir, "stack").parent.mkdir(parents=True)
@@ -116,6 +115,7 @@ async def test_an_empty_topic_says_so(capsys):
 async def test_one_is_shown_with_headers_and_value(letters, capsys, tmp_path: Path):
     code, out, _ = await dlq(capsys, "show", "0")
     assert code == 0
+    assert out.startswith(f"key: {letters[0]}\nce_specversion: 1.0\n")
     assert "error: engine_crashed\ndetail: boom\nattempt: 3\nsrc: gpu-jobs/0/0\n" in out
     assert json.loads(out[out.index("\n{") :])["job_id"] == letters[0]
     _, out, _ = await dlq(capsys, "show", "1")
@@ -159,10 +159,11 @@ async def test_requeue_wants_to_know_which(which: list[str], capsys):
     assert "--error CODE" in err
 
 
-async def test_where_nothing_runs_it_says_what_to_do(capsys, settings: Settings, broker: EmbeddedBroker):
+async def test_where_nothing_runs_it_says_what_to_do(capsys, settings: Settings, broker: EmbeddedBroker, monkeypatch):
     code, _, err = await dlq(capsys, "list")
     assert code == 2
     assert "no stack runs on data: start it with `turnstream up`" in err
+    monkeypatch.setenv("PUBLISH_TIMEOUT", "1")
     broker.kill()  # as after a crash of the whole stack, whose state nobody took away
     run_dir.state_path(settings.data_dir, "stack").parent.mkdir(parents=True)
     run_dir.write_state(settings.data_dir, "stack", {"bootstrap": broker.bootstrap})
