@@ -251,7 +251,7 @@ def show_letter(
 def requeue(
     offsets: Annotated[
         list[int] | None,
-        typer.Argument(metavar="OFFSET...", min=0, help="As `turnstream dlq list` shows them.", show_default=False),
+        typer.Argument(metavar="OFFSET", min=0, help="As `turnstream dlq list` shows them.", show_default=False),
     ] = None,
     error: Annotated[str | None, typer.Option(metavar="CODE", help="All with this code of an error.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
