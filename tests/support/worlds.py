@@ -62,10 +62,10 @@ class Memory:
 class Kafka:
     def __init__(self, bootstrap: str, *, idempotent: bool) -> None:
         self.bootstrap = bootstrap
-        self._idempotent = idempotent
+        self.idempotent = idempotent
 
     def bus(self) -> Bus:
-        return KafkaBus(self.bootstrap, timeout=TIMEOUT, idempotent=self._idempotent)
+        return KafkaBus(self.bootstrap, timeout=TIMEOUT, idempotent=self.idempotent)
 
     async def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
         await asyncio.to_thread(self._commit, group, TopicPartition(topic, partition, offset))
