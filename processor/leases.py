@@ -20,6 +20,11 @@ from turnstream.records import Attempts, Records
 logger = logging.getLogger(__name__)
 
 
+def now() -> datetime:
+    """By which leases are counted."""
+    return datetime.now(UTC)
+
+
 @dataclass(slots=True)
 class _Lease:
     count: int
@@ -84,7 +89,7 @@ class Leases:
     # In a thread
 
     def _put(self, id: JobKey, count: int) -> None:
-        until = datetime.now(UTC) + timedelta(seconds=self._length)
+        until = now() + timedelta(seconds=self._length)
         self._records.put_attempts(*id, Attempts(count=count, worker=self._worker, until=until))
 
     def _prolong(self, id: JobKey, count: int) -> bool:

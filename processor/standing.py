@@ -2,9 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum, auto
 
+from processor import leases
 from processor.delivery import accepted
 from processor.held import Held
 from processor.persistence import persistently
@@ -66,7 +66,7 @@ def _look(records: Records, held: Held, instance: str) -> Standing:
                 held.found[stage] = found
     if "attempts" not in there:
         return Tried(0)
-    attempts, now = records.attempts(*held.id), datetime.now(UTC)
+    attempts, now = records.attempts(*held.id), leases.now()
     if attempts.until is not None and attempts.leased(instance, now):
         return Elsewhere((attempts.until - now).total_seconds())
     return Tried(attempts.count)

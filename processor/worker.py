@@ -12,6 +12,7 @@ from processor.backlog import Backlog
 from processor.delivery import Delivery
 from processor.engine_port import EnginePort
 from processor.held import Held, queues, read
+from processor.leases import Leases
 from processor.outbox import Outbox
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.retries import Retries
@@ -69,6 +70,10 @@ class Worker:
         self.metrics.watch(self.progress.now)
         self.broken = self._tasks.failed
         """Set when the worker cannot go on: its process should end, and gets its jobs again when it is started anew."""
+
+    @property
+    def leases(self) -> Leases:
+        return self._bench.leases
 
     @property
     def orphans(self) -> int:
