@@ -186,7 +186,13 @@ class Settings(BaseSettings):
         description="job events of one partition that a worker holds; more stay with the broker until half of them are done. "
         "Fairness among keys reaches as far",
     )
-    max_attempts: int = Field(default=3, ge=1, le=100, description="times a job is tried before it fails")
+    max_attempts: int = Field(
+        default=3,
+        ge=2,
+        le=100,
+        description="times a job is tried that takes the engine or the worker down, before it fails; at least 2, as whatever "
+        "was open beside it is tried again, too",
+    )
     retry_delays: Annotated[tuple[float, float, float], BeforeValidator(_listed), NoDecode] = Field(
         default=(5.0, 60.0, 600.0),
         description="seconds until a job is tried again whose failure may pass: the three tiers of gpu-jobs.retry",
