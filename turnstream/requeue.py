@@ -27,10 +27,11 @@ class Answer:
 
 
 class Requeue:
-    """Of one broker and one store. A letter is asked for again once, however often it is given.
+    """Of one broker and one store. What failed is asked for again once, however often its letter is given.
 
     A run is told once and for ever, so a job whose run failed gets a further run, `dlq-<offset>` with what the failed one was
-    asked for; the order of the steps is that of any other further run, and so the sweep mends what is interrupted.
+    asked for; the order of the steps is that of any other further run, and so the sweep mends what is interrupted. Where a run
+    has several letters, because a worker died after it had sent one, the first that is given names the further run for all.
     """
 
     def __init__(self, bus: Bus, records: Records, layout: Layout, jobs_id: str, letters_id: str) -> None:
@@ -85,7 +86,7 @@ class Requeue:
                 return Answer(f"run {failed} has no end yet: nothing done", done=False)
             if outcome[0] is not JobState.FAILED:
                 return Answer(f"run {failed} {_ended(outcome[0])}: nothing to do")
-            run, request = await asyncio.to_thread(self._named, job, letter)
+            run, request = await asyncio.to_thread(self._named, job, failed, letter)
             if (state := await asyncio.to_thread(self._state, job_id, run)) is not None:
                 return Answer(f"already asked for again as run {run}: {state}")
             await self._ask(job.model_copy(update=dict(request)), run)
@@ -93,16 +94,15 @@ class Requeue:
             return Answer("its job was erased: nothing to do")
         return Answer(f"asked for again as run {run}")
 
-    def _named(self, job: Job, letter: DeadLetter) -> tuple[str, RunRequest]:
-        """The run's name, taken for it for good, and what it stands for. Blocks."""
-        came = datetime.fromtimestamp(letter.record.timestamp, UTC)
-        request = RunRequest(params=job.params, created_at=max(came, datetime.now(UTC)))
-        for run in _names(letter.offset):
-            stands = self._records.request_run(job.id, run, request)
-            # A request from before the letter is of another one: an embedded broker that was restarted counts from 0 again.
-            if stands.created_at >= came:
-                return run, stands
-        raise AssertionError("the names have no end")
+    def _named(self, job: Job, failed: str, letter: DeadLetter) -> tuple[str, RunRequest]:
+        """The run that takes the place of the failed one, and what it stands for. Blocks."""
+        run = self._records.successor(job.id, failed)
+        if run is None:
+            # A name may be taken: an embedded broker that was restarted counts offsets from 0 again.
+            free = (name for name in _names(letter.offset) if self._records.run_request(job.id, name) is None)
+            run = self._records.name_successor(job.id, failed, next(free))
+        request = RunRequest(params=job.params, created_at=datetime.now(UTC))
+        return run, self._records.request_run(job.id, run, request)
 
     def _state(self, job_id: str, run: str) -> str | None:
         """How far the run is; None where it is yet to be published. Blocks."""

@@ -8,6 +8,7 @@
     jobs/<id>/runs/<run>/{result,error,cancelled}.json   how a run ended
     jobs/<id>/runs/<run>/attempts.json                   how often it was opened, and who has it open
     jobs/<id>/runs/<run>/stages/<name>.json              what a stage of a run found, until the run has its end
+    jobs/<id>/runs/<run>/successor.json                  which run was asked for in place of this one, which failed
     pending/<id>/<run>                                   the mark of a run that has not ended
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
     dead-letters/<sha256>                                a value too large for the dead letter topic

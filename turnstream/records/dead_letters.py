@@ -4,7 +4,10 @@ import hashlib
 import re
 from contextlib import suppress
 
+from schemas.base import Value
+from schemas.jobs import RunName
 from turnstream.object_store.base import ObjectExists, ObjectNotFound
+from turnstream.records.endings import run_key
 from turnstream.records.objects import Objects
 
 _KEY = re.compile("dead-letters/[0-9a-f]{64}")
@@ -16,6 +19,12 @@ def _letter_key(sha256: str) -> str:
 
 def _requeued_key(topic_id: str, offset: int) -> str:
     return f"dead-letters/requeued/{topic_id}/{offset}"
+
+
+class Successor(Value):
+    """The run that was asked for in place of a failed one."""
+
+    run: RunName
 
 
 class DeadLetters(Objects):
@@ -32,6 +41,20 @@ class DeadLetters(Objects):
             return None
         try:
             return self.store.get(key)
+        except ObjectNotFound:
+            return None
+
+    def name_successor(self, job_id: str, failed: str, run: str) -> str:
+        """The run that takes the place of a failed one: `run`, unless another was named before. It is named once and for all."""
+        try:
+            self._put(run_key(job_id, failed, "successor"), Successor(run=run), if_absent=True)
+        except ObjectExists:
+            return self.successor(job_id, failed) or run  # which is erased just now
+        return run
+
+    def successor(self, job_id: str, failed: str) -> str | None:
+        try:
+            return self._get(run_key(job_id, failed, "successor"), Successor).run
         except ObjectNotFound:
             return None
 
