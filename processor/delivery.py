@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from processor.held import Held
+from processor.held import Held, retries_of
 from processor.outbox import Message, Outbox, Placed
 from processor.persistence import persistently
 from processor.receipts import Receipt
@@ -127,11 +127,9 @@ class Delivery:
         """Bring a record of `gpu-jobs.retry` back to its partition of `gpu-jobs`, and its run's mark with it. False where it is
         not ours any more.
         """
-        said = {name: value.decode(errors="replace") for name, value in record.headers}
-        attempt = int(said.get("attempt", "0"))
         message = _again(record, Topic.JOBS, partition, {})
         id = run_named_by(record)
-        placed = None if id is None else await self._moving_mark(id, message, attempt)
+        placed = None if id is None else await self._moving_mark(id, message, retries_of(record))
         if not await self._outbox.send((message,), (receipt,), placed):
             return False
         points.passing("retry.forwarded")

@@ -129,7 +129,7 @@ def read(record: Record, operations: Operations) -> Held:
     fields["params"] = _checked(request.params, operation)
     job = Job(id=request.job_id, **fields)
     held = Held(job, operation, request.run, event.traceparent, record, ready_at=job.created_at.timestamp())
-    held.retries = _retries(record)
+    held.retries = retries_of(record)
     if held.retries:
         held.ready_at = record.timestamp or time.time()
     return held
@@ -141,7 +141,8 @@ def header(record: Record, name: str) -> str:
     return value.decode("ascii", "replace") if value else ""
 
 
-def _retries(record: Record) -> int:
+def retries_of(record: Record) -> int:
+    """How often its run was tried again before."""
     try:
         return max(0, int(header(record, "attempt")))
     except ValueError:
