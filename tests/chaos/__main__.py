@@ -3,8 +3,8 @@
     python -m tests.chaos --stack embedded --kills 200 --seed 1
     python -m tests.chaos --stack local --kills 200 --out docs/benchmarks/chaos-local.json
 
-The local stack is Apache Kafka and MinIO as plain processes (`tests/support/real.py`) with two workers. Every second kill
-strikes at a named point (`turnstream/points.py`). The report goes to the terminal; any breach makes the exit
+Both stacks have two workers; the local one is Apache Kafka and MinIO as plain processes (`tests/support/real.py`). Every
+second kill strikes at a named point (`turnstream/points.py`). The report goes to the terminal; any breach makes the exit
 code 1, is told with all that is known of its job, and keeps the folder of the run.
 """
 
@@ -26,7 +26,7 @@ from tests.chaos.schedule import Fault, schedule
 from tests.chaos.stacks import Field
 from tests.support.real import REASON, missing_tools
 
-PACE = {"scripted": 2.5, "pyannote": 8.0}
+PACE = {"scripted": 4.0, "pyannote": 10.0}
 """Seconds between two faults, on average."""
 
 

@@ -48,7 +48,7 @@ class Evidence:
     keys: list[str]
     """Of every object."""
     bodies: Mapping[str, bytes]
-    """Of the objects that say something: job.json and ended.json."""
+    """Of the objects that say something: job.json and ended.json; with the real model result.json, too."""
     events: list[Told]
     """On the result topics and among the dead letters."""
     intruders: list[Intruder] = field(default_factory=list)
@@ -128,7 +128,8 @@ def _objects(where: Field) -> tuple[list[str], dict[str, bytes]]:
     store = where.store()
     try:
         keys = [info.key for info in store.list("")]
-        telling = [key for key in keys if key.endswith(("/job.json", "/ended.json"))]
+        names = ("/job.json", "/ended.json", *(() if where.settings.engine == "scripted" else ("/result.json",)))
+        telling = [key for key in keys if key.endswith(names)]
         with ThreadPoolExecutor(READERS) as pool:
             return keys, dict(zip(telling, pool.map(store.get, telling), strict=True))
     finally:

@@ -18,7 +18,7 @@ from tests.chaos.stacks import Field
 
 AT_ONCE = 3
 """Faults that may be under way at the same time."""
-POINT_LIMIT, VICTIM_LIMIT = 10.0, 20.0
+POINT_LIMIT, VICTIM_LIMIT = 8.0, 10.0
 """Seconds until somebody passes a point, and until a victim is there."""
 TRIES = 12
 """Points or victims that are drawn for a fault until one can be had."""
@@ -137,35 +137,41 @@ class Striker:
     # At random
 
     async def _at_random(self, fault: Fault, sent: signal.Signals) -> None:
-        found = await self._find(fault)
-        if found is None:
-            self._note(fault, fault.victim, "nobody", struck=False)
-            return
-        name, pid = found
-        if fault.victim in self._serving and sent is signal.SIGKILL:
-            await self._restart(fault, name)
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, sent)
-        self._note(fault, fault.victim, name)
-        if sent is signal.SIGSTOP:
-            await self._continue(pid, fault.hold)
+        for victim in self._candidates(fault):
+            if found := await self._find(victim, fault.pick):
+                return await self._strike(fault, victim, *found, sent)
+        self._note(fault, fault.victim, "nobody", struck=False)
 
-    async def _find(self, fault: Fault) -> tuple[str, int] | None:
+    def _candidates(self, fault: Fault) -> list[Victim]:
+        """Whom it was drawn for, and whoever else may be there instead."""
+        others = () if fault.act is Act.LEAVE else self._field.ground.victims
+        return list(dict.fromkeys((fault.victim, *others)))
+
+    async def _find(self, victim: Victim, pick: float) -> tuple[str, int] | None:
         deadline = time.monotonic() + VICTIM_LIMIT
         while time.monotonic() < deadline:
-            found = list((await asyncio.to_thread(self._field.processes, fault.victim)).items())
+            found = list((await asyncio.to_thread(self._field.processes, victim)).items())
             if found:
-                return found[int(fault.pick * len(found)) % len(found)]
+                return found[int(pick * len(found)) % len(found)]
             await asyncio.sleep(LOOK)
         return None
 
-    async def _restart(self, fault: Fault, name: str) -> None:
+    async def _strike(self, fault: Fault, victim: Victim, name: str, pid: int, sent: signal.Signals) -> None:
+        if victim in self._serving and sent is signal.SIGKILL:
+            return await self._restart(fault, victim)
+        with suppress(ProcessLookupError):
+            os.kill(pid, sent)
+        self._note(fault, victim, name)
+        if sent is signal.SIGSTOP:
+            await self._continue(pid, fault.hold)
+        return None
+
+    async def _restart(self, fault: Fault, victim: Victim) -> None:
         """Of a server that is ours: down for a while, then back on the same port with the same data."""
-        server = self._field.servers[fault.victim]
-        async with self._serving[fault.victim]:
+        server = self._field.servers[victim]
+        async with self._serving[victim]:
             await asyncio.to_thread(server.kill)
-            self._note(fault, fault.victim, name)
+            self._note(fault, victim, victim.value)
             await asyncio.sleep(fault.hold)
             await asyncio.to_thread(server.start)
 

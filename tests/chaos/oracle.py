@@ -183,6 +183,16 @@ def _unlucky(case: Case, end: End) -> bool:
     return sum(since - 30 <= at <= until for at in case.of.ruined) >= case.of.max_attempts
 
 
+def one_answer(case: Case) -> Iterator[Breach]:
+    """The real model gets the same recording each time, and finds the same in it, however often it was begun anew."""
+    bodies = {key: body for key, body in case.of.bodies.items() if key.endswith("/result.json")}
+    answers = {key: json.dumps(json.loads(body)["segments"]) for key, body in bodies.items()}
+    usual = Counter(answers.values()).most_common(1)
+    for key, answer in answers.items():
+        if answer != usual[0][0]:
+            yield Breach("found something else than the others", key.split("/")[1], key.split("/")[3])
+
+
 def told_once(case: Case) -> Iterator[Breach]:
     """At least one event of each end, under the one id; with transactions, no second one. Each tells the end as it is."""
     for end in case.runs.values():
@@ -245,6 +255,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Breach]], ...] = (
     nothing_is_lost,
     one_end,
     as_its_name_says,
+    one_answer,
     told_once,
     set_aside,
     nothing_waits,

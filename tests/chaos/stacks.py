@@ -32,6 +32,8 @@ SETTINGS = {
     "RETRY_DELAYS": "0.5,1,2",
     "MAX_WAIT": "3",
     "LINGER": "0.2",
+    "WORKERS": "2",
+    "PARTITION_GROUPS": "2",
 }
 STEP_LIMIT = {"scripted": "4", "pyannote": "60"}
 STOP_LIMIT = 15.0
@@ -152,7 +154,6 @@ def standing(kind: str, folder: Path, engine: str, **env: str) -> Iterator[Field
             servers = {Victim.BROKER: kafka, Victim.STORE: minio}
             env |= minio.environment
             env |= {"BROKER": "kafka", "KAFKA_BOOTSTRAP_SERVERS": kafka.address, "OBJECT_STORE": "minio"}
-            env |= {"WORKERS": "2", "PARTITION_GROUPS": "2"}
         field = opened.enter_context(_running(kind, folder, env, servers))
         yield field
 

@@ -192,6 +192,19 @@ def test_a_good_job_may_fail_only_where_enough_struck_it():
     assert judge(evidence) == []
 
 
+def test_the_real_model_finds_the_same_each_time():
+    evidence = sound()
+    evidence.bodies = {
+        **evidence.bodies,
+        **{
+            f"jobs/{job}/runs/live/result.json": json.dumps({"segments": [turn]}).encode() for job, turn in ("ab", "cb")
+        },
+    }
+    assert judge(evidence) == []
+    evidence.bodies = {**evidence.bodies, "jobs/d/runs/live/result.json": b'{"segments": []}'}
+    assert [str(breach) for breach in judge(evidence)] == ["d/live: found something else than the others"]
+
+
 def test_events_may_come_again_where_nobody_promised_otherwise():
     evidence = sound()
     event()(evidence)
