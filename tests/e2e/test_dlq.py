@@ -17,7 +17,7 @@ from tests.support.real import REAL_KAFKA, REASON, Kafka, Minio
 from tests.support.stack import CLEAN, Stack, running_stack
 from tests.support.stores import REAL_MINIO
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 REAL = [pytest.mark.real, pytest.mark.skipif(not {REAL_KAFKA, REAL_MINIO} <= os.environ.keys(), reason=REASON)]
 
 
