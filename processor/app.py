@@ -12,7 +12,7 @@ from faust.types import TP
 
 from processor.outbox import Outbox
 from processor.receipts import Ack
-from processor.session import SESSION
+from processor.session import session as session_of
 from processor.transport import Consumer, Transport
 from processor.worker import Worker
 from schemas.topics import Layout, Topic
@@ -31,7 +31,7 @@ class GpuApp(faust.App):
     """Both the worker's source of records and its way to hold a partition back (`processor.receipts.Flow`)."""
 
     def __init__(self, settings: Settings, layout: Layout) -> None:
-        session = SESSION[settings.broker]
+        session = session_of(settings)
         datadir = settings.data_dir.absolute() / "faust" / settings.worker_name
         datadir.mkdir(parents=True, exist_ok=True)
         super().__init__(

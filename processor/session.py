@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from turnstream.settings import BrokerKind
+from turnstream.settings import BrokerKind, Settings
+
+SESSION = {BrokerKind.EMBEDDED: 6.0, BrokerKind.KAFKA: 30.0}
+"""Seconds, unless SESSION_TIMEOUT says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,7 @@ class Session:
     heartbeat: float
 
 
-SESSION = {
-    BrokerKind.EMBEDDED: Session(timeout=6.0, heartbeat=1.0),  # half of it is what joining the group takes there
-    BrokerKind.KAFKA: Session(timeout=30.0, heartbeat=3.0),
-}
+def session(settings: Settings) -> Session:
+    # Joining the group takes half of it on the embedded broker, hence the shorter one there.
+    timeout = settings.session_timeout or SESSION[settings.broker]
+    return Session(timeout=timeout, heartbeat=max(1.0, timeout / 10))

@@ -20,7 +20,7 @@ from processor.metrics import Metrics
 from processor.progress import Progress
 from processor.receipts import Receipt
 from processor.scheduler import Scheduler
-from processor.session import SESSION
+from processor.session import session
 from processor.signals import progress_due, tell_progress
 from processor.standing import Elsewhere, Over, Tried, keep_stage, look
 from processor.tasks import Tasks
@@ -72,7 +72,7 @@ class Workbench:
         self._admission = Admission(
             self.scheduler, engine, backlog=backlog, opened=self._place, swapped=self._swapped, spawn=self.tasks.spawn
         )
-        self.leases = Leases(records, settings.instance, SESSION[settings.broker].timeout, self._lease_lost)
+        self.leases = Leases(records, settings.instance, session(settings).timeout, self._lease_lost)
         self.held: dict[JobKey, Held] = {}
         self._released = asyncio.Event()
         self.orphans = 0

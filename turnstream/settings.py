@@ -252,11 +252,6 @@ class Settings(BaseSettings):
         return self.delivery is DeliveryKind.TRANSACTIONAL
 
     @property
-    def session(self) -> float:
-        """How long a worker may be silent, in seconds."""
-        return self.session_timeout or (30.0 if self.broker is BrokerKind.KAFKA else 6.0)
-
-    @property
     def stop_limit(self) -> float:
         """Seconds after which a worker that was told to stop is gone, whatever it has left to do."""
         return self.drain_limit + STOP_REST

@@ -13,7 +13,7 @@ from tests.support.worker import accept, job_event, new_job
 from turnstream.object_store.memory import MemoryStore
 from turnstream.settings import BrokerKind
 
-LEASE = SESSION[BrokerKind.EMBEDDED].timeout
+LEASE = SESSION[BrokerKind.EMBEDDED]
 SILENCE = LEASE + 1
 """Seconds after which a worker that was not heard of counts as dead."""
 
