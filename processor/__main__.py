@@ -12,8 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from processor import noise
+from processor import kafka_client, noise
 from processor.at_least_once import AtLeastOnce
+from processor.outbox import Outbox
+from processor.session import session
+from processor.transactional import Transactional
 from schemas.errors import InfrastructureError, LayoutMismatch, LocalError
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
@@ -75,10 +78,10 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
     from processor.engine_process import EngineProcess
     from processor.worker import Worker
 
-    app = GpuApp(settings, laid_out.layout)
-    outbox = AtLeastOnce(bus)
+    outbox = _outbox(settings, bus)
+    app = GpuApp(settings, outbox)
     worker = Worker(settings, records, bus, laid_out.layout, installed(), EngineProcess(settings), app, outbox)
-    app.attach(worker, outbox)
+    app.attach(worker)
 
     async def run() -> int:
         await worker.start()
@@ -99,9 +102,19 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
             logger.info("stopping")
             _end_within(settings.stop_limit)
             await worker.drain(settings.drain_limit)
+            if code == 0:
+                app.leave()
             return code
         finally:
             await asyncio.gather(_stop(app), worker.close())
+            await outbox.close()
+
+
+def _outbox(settings: Settings, bus: Bus) -> Outbox:
+    if not settings.transactional:
+        return AtLeastOnce(bus)
+    heartbeat = session(settings).heartbeat
+    return Transactional(settings.kafka_bootstrap_servers, settings.consumer_group, heartbeat)
 
 
 def _end_within(limit: float) -> None:
@@ -173,6 +186,7 @@ def main() -> None:
     logs.configure(settings.log_level)
     lifeline.watch(settings.stop_limit)
     noise.tame()
+    kafka_client.make_no_topics()
     if not settings.kafka_bootstrap_servers:
         logger.critical("set KAFKA_BOOTSTRAP_SERVERS, or start everything with `turnstream up`")
         sys.exit(EX_CONFIG)

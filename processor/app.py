@@ -15,7 +15,7 @@ from processor.receipts import Ack
 from processor.session import session as session_of
 from processor.transport import Consumer, Transport
 from processor.worker import Worker
-from schemas.topics import Layout, Topic
+from schemas.topics import Topic
 from turnstream.bus.base import Position, Record
 from turnstream.settings import BrokerKind, Settings
 
@@ -30,7 +30,7 @@ NEVER = 7 * 86400.0
 class GpuApp(faust.App):
     """Both the worker's source of records and its way to hold a partition back (`processor.receipts.Flow`)."""
 
-    def __init__(self, settings: Settings, layout: Layout) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox) -> None:
         session = session_of(settings)
         datadir = settings.data_dir.absolute() / "faust" / settings.worker_name
         datadir.mkdir(parents=True, exist_ok=True)
@@ -44,6 +44,9 @@ class GpuApp(faust.App):
             topic_allow_declare=False,  # topics are made and verified by us
             topic_disable_leader=True,
             table_standby_replicas=0,
+            # A worker that is started again takes its place up, and the others do not stand still meanwhile. The embedded broker
+            # knows no fixed places.
+            consumer_group_instance_id=settings.instance if settings.broker is BrokerKind.KAFKA else None,
             broker_session_timeout=session.timeout,
             broker_heartbeat_interval=session.heartbeat,
             broker_rebalance_timeout=60.0,
@@ -57,26 +60,27 @@ class GpuApp(faust.App):
         )
         transport = Transport(self.conf.broker_consumer, self)
         transport.fetch_max_wait_ms = FETCH_MAX_WAIT[settings.broker]
+        transport.transactional = settings.transactional
         self.transport = transport
-        jobs = self.topic(
+        both = self.topic(
             str(Topic.JOBS),
-            partitions=layout.groups * layout.slots,
+            str(Topic.JOBS_RETRY),
             key_type=bytes,
             key_serializer="raw",
             value_type=bytes,
             value_serializer="raw",
         )
-        self.agent(jobs, name="intake")(self._intake)
+        self.agent(both, name="intake")(self._intake)
         self.task(self._commit)
         self.on_partitions_assigned.connect(cast(Any, self._assigned), weak=False)
         self._worker: Worker | None = None
-        self._outbox: Outbox | None = None
+        self._outbox = outbox
         self._worker_loop = asyncio.get_running_loop()
         self._acknowledged = asyncio.Event()
 
-    def attach(self, worker: Worker, outbox: Outbox) -> None:
+    def attach(self, worker: Worker) -> None:
         """To be called before `start`: the worker needs this application first, to be made."""
-        self._worker, self._outbox = worker, outbox
+        self._worker = worker
 
     @property
     def worker(self) -> Worker:
@@ -117,10 +121,10 @@ class GpuApp(faust.App):
 
     def behind(self) -> frozenset[int]:
         consumer = cast(Consumer, self.consumer)
-        return frozenset(tp.partition for tp in consumer.assignment() if tp.topic == Topic.JOBS and consumer.lags(tp))
+        return frozenset(tp.partition for tp, lag in consumer.lags().items() if tp.topic == Topic.JOBS and lag)
 
     def lag(self) -> int:
-        return cast(Consumer, self.consumer).lag()
+        return sum(cast(Consumer, self.consumer).lags().values())
 
     # Rebalances
 
@@ -139,9 +143,13 @@ class GpuApp(faust.App):
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
         del app
-        if self._outbox is not None:
-            self._outbox.assigned({(tp.topic, tp.partition) for tp in assigned})
-        self.worker.assigned({tp.partition for tp in assigned if tp.topic == Topic.JOBS})
+        places = {(tp.topic, tp.partition) for tp in assigned}
+        self._outbox.assigned(places)
+        self.worker.assigned(places)
+
+    def leave(self) -> None:
+        """To be called before `stop` by a worker that nobody is about to start again."""
+        cast(Transport, self.transport).leaving = True
 
 
 def _record(message: Any) -> Record:

@@ -31,8 +31,6 @@ MAX_FAILURES = 6
 """In a row, that are not a broker out of reach: then the worker is started anew."""
 GROUP, GROUP_BYTES = 256, 4 << 20
 """What one transaction takes at most of what waits; a letter that is larger goes alone."""
-IDLE = 60.0
-"""Seconds after which the connections of a partition of which nothing is told are given back."""
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping, TransactionCoordinatorFenced)
 
 
@@ -60,11 +58,6 @@ class Ledger:
         self._finished: Finished | None = None
         self._waiting: list[Letter] = []
         self._work: asyncio.Task[None] | None = None
-        self._rest: asyncio.TimerHandle | None = None
-
-    @property
-    def connected(self) -> bool:
-        return self._transactions is not None
 
     async def settled(self, offset: int) -> bool:
         if self._finished is None:
@@ -77,8 +70,6 @@ class Ledger:
 
     async def close(self, limit: float) -> None:
         """What is under way has that many seconds to end."""
-        if self._rest is not None:
-            self._rest.cancel()
         if self._work is not None:
             await asyncio.wait([self._work], timeout=limit)
             self._work.cancel()
@@ -89,8 +80,6 @@ class Ledger:
 
     async def _through(self, letter: Letter) -> bool:
         self._waiting.append(letter)
-        if self._rest is not None:
-            self._rest.cancel()
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._tell_all())
         return await letter.told
@@ -113,8 +102,6 @@ class Ledger:
                 delay = max(next(delays), 1.5 * self._heartbeat if isinstance(error, FENCED) else 0.0)
                 logger.warning("%s: not committed, trying again in %.1f s: %r", self._name, delay, error)
                 await asyncio.sleep(delay)
-        if self._transactions is not None:
-            self._rest = asyncio.get_running_loop().call_later(IDLE, self._take_a_rest)
 
     async def _tell_some(self) -> bool:
         """One transaction. False where nothing that waits has room."""
@@ -179,14 +166,6 @@ class Ledger:
             if not letter.told.done():
                 letter.told.set_exception(error)
         self._waiting.clear()
-
-    def _take_a_rest(self) -> None:
-        async def rest() -> None:
-            await self._disconnect()
-            await self._tell_all()  # what has come meanwhile
-
-        if self._work is None or self._work.done():
-            self._work = asyncio.create_task(rest())
 
     async def _disconnect(self) -> None:
         transactions, self._transactions = self._transactions, None

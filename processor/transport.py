@@ -9,11 +9,20 @@ from faust.types import TP
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
+        consumer: Any = super()._create_worker_consumer(transport)
         if transport.fetch_max_wait_ms is not None:
             # Faust fixes this at 1500 ms. Apache Kafka answers a waiting fetch at once; the embedded broker does not.
-            consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms  # pyright: ignore[reportPrivateUsage]
+            consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms
+        if transport.transactional:
+            consumer._isolation_level = "read_committed"  # retries come back to the topic of jobs in transactions, too
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        consumer: Any = self._consumer
+        if cast(Transport, self.transport).leaving and consumer is not None:
+            # A member with a fixed place does not say that it goes, as it is expected back. This one is not.
+            consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
 
 
 class Consumer(driver.Consumer):
@@ -35,26 +44,27 @@ class Consumer(driver.Consumer):
             return False
         return super().ack(message)
 
-    def lags(self, tp: TP) -> bool:
-        """Whether the broker has records that have not arrived here, as far as the last fetch told."""
-        with suppress(Exception):  # between two assignments nothing can be said
-            read = self._read_offset.get(tp)
-            return (self.highwater(tp) or 0) > (0 if read is None else read + 1)
-        return False
+    async def _commit(self, offsets: Any) -> bool:
+        # With transactions the offsets are committed by these; whatever Faust wants to commit, it believes it did.
+        return cast(Transport, self.transport).transactional or await super()._commit(offsets)
 
-    def lag(self) -> int:
+    def lags(self) -> dict[TP, int]:
         """Records of our partitions that the broker has and that were not fetched, as far as the last fetch told.
 
         Unlike the offset of what was read the position steps over markers of transactions, and over what was aborted.
         """
-        with suppress(Exception):  # as above
+        with suppress(Exception):  # between two assignments nothing can be said
             consumer: Any = cast(Any, self._thread)._ensure_consumer()
             assigned = consumer._subscription.subscription.assignment
-            states = [assigned.state_value(tp) for tp in assigned.tps]
-            return sum(max(0, (state.highwater or 0) - (state._position or 0)) for state in states)
-        return 0
+            states = {TP(tp.topic, tp.partition): assigned.state_value(tp) for tp in assigned.tps}
+            return {tp: max(0, (state.highwater or 0) - (state._position or 0)) for tp, state in states.items()}
+        return {}
 
 
 class Transport(driver.Transport):
     Consumer = Consumer
     fetch_max_wait_ms: int | None = None
+    transactional = False
+    """Offsets are committed elsewhere, and what is read are committed records."""
+    leaving = False
+    """Whoever stops now does not come back soon: the others are to take over at once."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from processor import ledger, persistence
+from processor import persistence
 from processor.at_least_once import AtLeastOnce
 from processor.finished import SPAN, Finished
 from processor.outbox import Message, Outbox
@@ -336,16 +336,3 @@ class TestTransactional:
         caplog.set_level(logging.CRITICAL)
         with pytest.raises(ValueError, match="begun"):
             await owner.end(owner.receive(0))
-
-    async def test_connections_that_rest_are_given_back_and_made_again(
-        self, owner: Owner, bus: Bus, world: Kafka, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr(ledger, "IDLE", 0.01)
-        assert await owner.end(owner.receive(0))
-        async with asyncio.timeout(SOON):
-            while owner.outbox.connected:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert await owner.settled(0)
-        assert await owner.end(owner.receive(1))
-        assert await told_of(bus) == ["gpu-jobs/0/0", "gpu-jobs/0/1"]
-        assert await committed(world) == Finished(2)
