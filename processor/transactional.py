@@ -20,7 +20,7 @@ OVER_LIMIT = 60.0
 
 
 class Transactional(Outbox):
-    """A ledger for each partition of which records come. Its producer stays until partitions move: some 60 KB and two connections."""
+    """A ledger for each partition of which records come. Its producer stays until partitions move: 60 KB, two connections."""
 
     def __init__(self, bootstrap: str, group: str, heartbeat: float) -> None:
         self._bootstrap = bootstrap
