@@ -49,7 +49,6 @@ async def fail(stack: LoneWorker, id: Id, error: ErrorInfo) -> None:
 
 async def test_a_failure_that_may_pass_moves_the_run_to_its_retry(tmp_path: Path):
     stack = await LoneWorker(tmp_path, retry_delays=DELAYS).start()
-    before = asyncio.get_running_loop().time()
     id = stack.submit()
     await fail(stack, id, StoreUnavailable("full").info)
     await stack.until(lambda: stack.acked == [0])
@@ -59,7 +58,6 @@ async def test_a_failure_that_may_pass_moves_the_run_to_its_retry(tmp_path: Path
     assert headers(record)["error"] == b"store_unavailable"
     due = float(headers(record)["not_before"])
     assert DELAYS[0] <= due - stack.records.job(id[0]).created_at.timestamp()
-    assert asyncio.get_running_loop().time() - before < DELAYS[0] or due > 0
     assert stack.state(id) is None
     assert stack.told() == []
     mark = stack.records.mark(*id)
