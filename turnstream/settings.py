@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     session_timeout: float | None = Field(
         default=None,
         ge=6,
+        le=80,
         description="seconds of silence after which a worker counts as dead, and others get its jobs; a little more than its "
         "supervisor needs to start it again. By default 30 on Apache Kafka, and 6",
     )
