@@ -81,6 +81,7 @@ def main() -> int:
         print(f"skipped: {REASON}; missing here: {', '.join(missing)}")
         return 0
     folder = Path(tempfile.mkdtemp(prefix="turnstream-chaos-"))
+    console.print(f"in {folder}", highlight=False)
     done = run(arguments, folder, console)
     options = {**vars(arguments), "out": None, "report_md": None, "engine": arguments.model}
     options["delivery"] = "transactional" if done.evidence.exactly_once else "at_least_once"

@@ -1,6 +1,7 @@
 """What a run left behind, gathered for the oracle once load and faults are over."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -18,10 +19,11 @@ from tests.chaos.schedule import Act, Victim
 from tests.chaos.stacks import Field, ready
 from tests.chaos.watching import Intruder, Told, told
 from turnstream.bus.base import Bus
+from turnstream.object_store.base import ObjectStore
 from turnstream.operations import installed, result_topics
 
-END_LIMIT = 240.0
-"""Seconds until nothing is left to do."""
+END_LIMIT, STILL_LIMIT = 600.0, 150.0
+"""Seconds until nothing is left to do, and until less is left than before."""
 LOOK = 1.0
 READERS = 16
 CONSUMED = (Topic.JOBS, Topic.JOBS_RETRY)
@@ -71,22 +73,31 @@ class Evidence:
 async def all_done(where: Field, bus: Bus, say: Callable[[str], None]) -> bool:
     """Wait until everything is up, no mark is left, and all that was published is committed; False if that takes too long."""
     store = await asyncio.to_thread(where.store)
-    deadline = time.monotonic() + END_LIMIT
+    began = moved = time.monotonic()
+    least = sys.maxsize
     try:
-        while time.monotonic() < deadline:
-            left = "API and workers"
-            if await asyncio.to_thread(ready, where):
-                with suppress(StoreUnavailable, BrokerUnavailable):
-                    marks = await asyncio.to_thread(lambda: sum(1 for _ in store.list("pending/")))
-                    behind = [] if marks else [each for each in await reached(where, bus) if not each.done]
-                    if not marks and not behind:
-                        return True
-                    left = f"{marks} marks" if marks else f"{len(behind)} partitions, {behind[0]}"
-            say(f"waiting for {left}")
+        while time.monotonic() < min(began + END_LIMIT, moved + STILL_LIMIT):
+            left, of = await _left(where, bus, store)
+            if not left:
+                return True
+            if left < least:
+                least, moved = left, time.monotonic()
+            say(f"waiting for {of}")
             await asyncio.sleep(LOOK)
         return False
     finally:
         store.close()
+
+
+async def _left(where: Field, bus: Bus, store: ObjectStore) -> tuple[int, str]:
+    """How much is left to do, and what: marks count more than partitions, as they come first."""
+    if await asyncio.to_thread(ready, where):
+        with suppress(StoreUnavailable, BrokerUnavailable):
+            if marks := await asyncio.to_thread(lambda: sum(1 for _ in store.list("pending/"))):
+                return marks << 10, f"{marks} marks"
+            behind = [each for each in await reached(where, bus) if not each.done]
+            return len(behind), f"{len(behind)} partitions: {behind[:1]}"
+    return sys.maxsize, "API, workers, broker and store"
 
 
 async def reached(where: Field, bus: Bus) -> list[Reached]:

@@ -25,7 +25,7 @@ class Kind(StrEnum):
     HANG = "hang"
 
 
-EVERY = {Kind.HANG: 250, Kind.CRASH: 60, Kind.MEMORY: 45, Kind.ERROR: 20}
+EVERY = {Kind.HANG: 400, Kind.CRASH: 60, Kind.MEMORY: 45, Kind.ERROR: 20}
 """Each of these once in so many jobs."""
 OPERATIONS = ("diarize", "diarize", "transcribe", "transcript")
 CANCELLED, ERASED, AGAIN = 0.04, 0.04, 0.03

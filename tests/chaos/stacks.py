@@ -25,9 +25,9 @@ SESSION = {"embedded": 6.0, "local": 30.0}
 """Seconds, of the workers' group."""
 SETTINGS = {
     "SWEEP_INTERVAL": "2",
-    "ACCEPTING_LIMIT": "20",
-    "STORE_TIMEOUT": "5",
-    "PUBLISH_TIMEOUT": "5",
+    "ACCEPTING_LIMIT": "30",
+    "STORE_TIMEOUT": "10",
+    "PUBLISH_TIMEOUT": "10",
     "MAX_ATTEMPTS": "4",
     "RETRY_DELAYS": "0.5,1,2",
     "MAX_WAIT": "3",
@@ -35,7 +35,7 @@ SETTINGS = {
     "WORKERS": "2",
     "PARTITION_GROUPS": "2",
 }
-STEP_LIMIT = {"scripted": "4", "pyannote": "60"}
+STEP_LIMIT = {"scripted": "10", "pyannote": "60"}
 STOP_LIMIT = 15.0
 
 

@@ -23,6 +23,8 @@ TWICE = 0.03
 """Part of the job events that is published again as it came."""
 LOOK = 0.5
 """Seconds between two counts of the marks."""
+PATIENCE = 45.0
+"""Seconds the broker has to answer us: what it does to others in less is looked at elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ async def watching(field: Field, bus: Bus, seed: int) -> AsyncIterator[Watch]:
 
 @asynccontextmanager
 async def connected(field: Field) -> AsyncIterator[Bus]:
-    bus = buses.connect(field.settings)
+    bus = buses.connect(field.settings.model_copy(update={"publish_timeout": PATIENCE}))
     await bus.start()
     try:
         yield bus
