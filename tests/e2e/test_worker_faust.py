@@ -39,7 +39,7 @@ class Stack:
         self.broker = broker
         self.data_dir = folder / "data"
         self.log = folder / "worker.log"
-        self._env = env
+        self.env = env
         self.settings = Settings(_env_file=None, data_dir=self.data_dir, kafka_bootstrap_servers=broker.bootstrap)
         self.records = Records(FilesystemStore(self.data_dir / "objects"))
         self.bus: Bus = buses.connect(self.settings)
@@ -58,7 +58,7 @@ class Stack:
             "BROKER": "embedded",
             "DIARIZATION_MAX_BATCH_SIZE": "4",
             "DRAIN_LIMIT": "1",
-            **self._env,
+            **self.env,
         }
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "processor"]
@@ -248,6 +248,18 @@ async def test_a_job_that_takes_the_engine_down_fails_alone(stack: Stack):
     assert stack.attempts(bad) == stack.settings.max_attempts
     (letter,) = await stack.read(Topic.JOBS_DLQ)
     assert dict(letter.headers)["error"] == b"engine_crashed"
+
+
+async def test_an_engine_that_lets_no_thread_run_costs_the_worker_no_session(stack: Stack):
+    stack.env |= {"ENGINE_STEP_LIMIT": "9", "MAX_ATTEMPTS": "2"}  # longer than a session
+    await stack.start_worker()
+    bad, good = await stack.submit("gil.wav"), await stack.submit("sleep-0.5.wav")
+    states: set[str | None] = set()
+    await stack.until(lambda: states.add(stack.state) or stack.ended(bad), limit=80)
+    await stack.all_done([bad, good])
+    assert stack.ended(bad) is JobState.FAILED
+    assert stack.ended(good) is JobState.SUCCEEDED
+    assert states == {"ready"}  # when the group shares its partitions out anew, it says another for seconds
 
 
 async def test_a_second_worker_takes_over_what_the_first_has_open(stack: Stack):

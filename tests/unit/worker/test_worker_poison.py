@@ -46,7 +46,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[WholeWorker]:
         tmp_path,
         engine="scripted",
         scripted_log=tmp_path / "done",
-        engine_step_limit=3,
+        engine_step_limit=5,
         max_attempts=ATTEMPTS,
         diarization_max_batch_size=8,
     )
