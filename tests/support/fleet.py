@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
@@ -79,6 +80,8 @@ class Fleet:
         """Worker-1, worker-2 and so on; one that was started again takes the place of what it was."""
         self.sent = 0
         """Records of `gpu-jobs`."""
+        self.start_took = 0.0
+        """Seconds until a worker was ready, on this machine as it is."""
         self.submitted: dict[str, str] = {}
         """Job id -> operation."""
         self._accepted: dict[str, float] = {}
@@ -87,8 +90,9 @@ class Fleet:
 
     async def start(self) -> subprocess.Popen[bytes]:
         """One more worker; returns when it has its partitions."""
-        index = self.launch()
+        began, index = time.monotonic(), self.launch()
         await self.until(lambda: self.ready(index), START_LIMIT)
+        self.start_took = max(self.start_took, time.monotonic() - began)
         return self.workers[index]
 
     async def start_again(self, index: int) -> None:
