@@ -49,14 +49,12 @@ class Retries:
         heapq.heappush(self._heap, (at, next(self._serial), held, receipt))
         self.look()
 
-    def hasten(self, id: JobKey) -> bool:
-        """Have a run wait no longer: it was cancelled. False where it does not wait here."""
-        found = any(held.id == id for _, _, held, _ in self._heap)
-        if found:
+    def hasten(self, id: JobKey) -> None:
+        """Have a run wait no longer: it was cancelled. One that does not wait here is no error."""
+        if any(held.id == id for _, _, held, _ in self._heap):
             self._heap = [(0.0 if held.id == id else at, n, held, receipt) for at, n, held, receipt in self._heap]
             heapq.heapify(self._heap)
             self.look()
-        return found
 
     def clear(self) -> None:
         """Their partitions are about to move."""

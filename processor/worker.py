@@ -185,8 +185,8 @@ class Worker:
 
     async def cancel(self, id: JobKey) -> None:
         """Stop a run and tell its end. One that is not here is looked up when it is opened."""
-        if not self._retries.hasten(id):
-            await self._bench.cancel(id)
+        self._retries.hasten(id)
+        await self._bench.cancel(id)
 
     # Housekeeping
 

@@ -25,7 +25,7 @@ from producer_api.sweep import Sweeper
 from producer_api.threads import Threads
 from schemas.errors import ErrorInfo, JobNotFound, StoreUnavailable
 from schemas.formats import JSON, Format, to_json
-from schemas.jobs import LIVE_RUN, Job, JobRuns, JobState, JobView
+from schemas.jobs import LIVE_RUN, Job, JobRuns, JobState, JobView, Progress
 from turnstream.bus.base import Bus
 from turnstream.object_store.base import ObjectStore
 from turnstream.operations import Operations, result_topics
@@ -105,16 +105,22 @@ class Service:
 
     def look_at(self, job: Job, run: str = LIVE_RUN) -> JobView:
         """A run as the job's owner sees it now; `job` is the job as this run computes it. Blocks."""
-        return self._seen(job, run, self.records.outcome(job.id, run))
+        outcome = self.records.outcome(job.id, run)
+        progress = self.results.progress(job.id, run) if outcome is None else None
+        if progress is not None and self.records.waits_for_retry(job.id, run):
+            progress = None  # it is that of the try which failed
+        return self._seen(job, run, outcome, progress)
 
     def first_sight(self, job: Job) -> JobView:
         """A job that was accepted just now, without a look into the store: a worker who was quicker than the answer will be
         seen the next time.
         """
-        return self._seen(job, LIVE_RUN, None)
+        return self._seen(job, LIVE_RUN, None, self.results.progress(job.id, LIVE_RUN))
 
-    def _seen(self, job: Job, run: str, outcome: tuple[JobState, ErrorInfo | None] | None) -> JobView:
-        progress = self.results.progress(job.id, run) if outcome is None else None
+    @staticmethod
+    def _seen(
+        job: Job, run: str, outcome: tuple[JobState, ErrorInfo | None] | None, progress: Progress | None
+    ) -> JobView:
         if outcome is not None:
             state, error = outcome
         else:

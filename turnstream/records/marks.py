@@ -53,6 +53,14 @@ class Marks(Objects):
         """Whether the run has a mark, readable or not."""
         return exists(self.store, mark_key(job_id, run))
 
+    def waits_for_retry(self, job_id: str, run: str) -> bool:
+        """Whether the run's last try failed, and the next one is not due yet."""
+        try:
+            mark = self.mark(job_id, run)
+        except Damaged:
+            return False
+        return mark is not None and mark.topic == Topic.JOBS_RETRY
+
     def remove_mark(self, job_id: str, run: str) -> None:
         self.store.delete(mark_key(job_id, run))
 

@@ -46,6 +46,19 @@ async def test_a_job_from_queued_to_succeeded(api, blip):
     assert "progress" not in view
 
 
+async def test_a_job_that_waits_for_its_next_try_is_queued(api, blip):
+    job_id = await api.new_job(blip)
+    await tell_progress(api, job_id, 0.5)
+    await until(lambda: api.service.results.progress(job_id, "live"))
+    mark = api.records.mark(job_id, "live")
+    api.records.put_mark(job_id, "live", mark.model_copy(update={"topic": Topic.JOBS_RETRY, "attempt": 1}))
+    view = await state(api, job_id)
+    assert view["state"] == "queued"
+    assert "progress" not in view
+    api.records.put_mark(job_id, "live", mark)
+    assert (await state(api, job_id))["state"] == "running"
+
+
 async def test_a_failed_job(api, blip):
     job_id = await api.new_job(blip)
     api.records.put_error(job_id, "live", ErrorInfo(code="engine_crashed", detail="it died"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.held import read
@@ -247,6 +247,7 @@ async def test_one_is_let_go_in_real_time_without_a_word_from_anybody():
         await done.wait()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 3000), max_size=20), st.lists(st.floats(0, 300), max_size=20))
 def test_the_due_ones_are_let_go_in_their_order_and_no_other(dues: list[float], steps: list[float]):
     async def run() -> None:
@@ -265,6 +266,7 @@ def test_the_due_ones_are_let_go_in_their_order_and_no_other(dues: list[float], 
     asyncio.run(run())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=12))
 def test_any_bytes_say_when(value: bytes):
     record = record_of(job_event(new_job()))
