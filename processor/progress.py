@@ -48,12 +48,13 @@ class Progress:
         """The broker did, asked for something that has nothing to do with jobs."""
         self._answered = self._clock()
 
-    def look(self, helds: Iterable[Held], waiting: int, lag: int) -> None:
-        """See what is held, how many jobs may be opened, and how many records have not come from the broker yet.
+    def look(self, helds: Iterable[Held], waiting: int, lag: int, resting: int = 0) -> None:
+        """See what is held, how many jobs may be opened, how many records have not come from the broker yet, and how many rest
+        until they are due.
 
         To be called every `pause` seconds.
         """
-        now, here, open_ = self._clock(), 0, 0
+        now, here, open_ = self._clock(), resting, 0
         in_hand: dict[tuple[JobKey, Stage], float] = {}
         for held in helds:
             here += len(held.receipts)

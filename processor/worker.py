@@ -192,7 +192,8 @@ class Worker:
 
     async def _look_after_progress(self) -> None:
         while True:
-            self.progress.look(self._bench.held.values(), self._bench.scheduler.waiting, self._flow.lag())
+            held, waiting = self._bench.held.values(), self._bench.scheduler.waiting
+            self.progress.look(held, waiting, self._flow.lag(), resting=len(self._retries))
             await asyncio.sleep(self.progress.pause)
 
     def _tell(self) -> None:

@@ -34,7 +34,7 @@ class Watched:
         self.clock = Clock()
         self.progress = Progress(LIMIT, self.clock)
         self.helds: list[Held] = []
-        self.waiting = self.lag = 0
+        self.waiting = self.lag = self.resting = 0
         self.broker = True
 
     def hold(self, stage: Stage) -> Held:
@@ -51,7 +51,7 @@ class Watched:
             self.clock.now += min(self.progress.pause, until - self.clock.now)
             if self.broker:
                 self.progress.answered()
-            self.progress.look(self.helds, self.waiting, self.lag)
+            self.progress.look(self.helds, self.waiting, self.lag, self.resting)
 
     @property
     def stuck(self) -> str | None:
@@ -140,6 +140,14 @@ def test_what_is_held_and_may_not_be_opened_is_no_work(watched: Watched):
     watched.pass_time(10 * LIMIT)
     assert watched.stuck is None
     assert watched.progress.now().behind == 1001
+
+
+def test_retries_that_are_not_due_yet_are_no_work(watched: Watched):
+    """A tier of them may be longer than what a worker takes of a partition."""
+    watched.resting, watched.lag = 16, 1000
+    watched.pass_time(10 * LIMIT)
+    assert watched.stuck is None
+    assert watched.progress.now().behind == 1016
 
 
 @given(st.lists(st.tuples(st.sampled_from(["settled", "moved", "idle"]), st.floats(0.1, LIMIT - 10)), max_size=30))
