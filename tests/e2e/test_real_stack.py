@@ -102,7 +102,7 @@ def test_twenty_jobs_end_each_with_one_result_and_one_event(stack: Stack, record
             assert last.state is JobState.SUCCEEDED
             turns = [turn.model_dump(exclude_none=True) for turn in client.result(job).segments]
             assert turns == DIARIZE.example["segments"]
-    assert all(run_objects(records, job) == ["attempts.json", "result.json"] for job in jobs)
+    assert all(run_objects(records, job) == ["attempts.json", "ended.json", "result.json"] for job in jobs)
     until(lambda: not list(records.pending()), 30)
     assert stack.event_ids() == {f"{job}/live": 1 for job in jobs}
 
@@ -112,7 +112,7 @@ def test_a_job_that_fails_says_why_and_is_set_aside(stack: Stack, records: Recor
     until(lambda: state(stack, job) is JobState.FAILED, 60)
     with stack.client() as client, pytest.raises(EngineOutOfMemory):
         client.result(job)
-    assert run_objects(records, job) == ["attempts.json", "error.json"]
+    assert run_objects(records, job) == ["attempts.json", "ended.json", "error.json"]
     until(lambda: not list(records.pending()), 30)
     assert stack.event_ids()[f"{job}/live"] == 1
     assert stack.event_ids(Topic.JOBS_DLQ)[f"{job}/live"] == 1
@@ -151,9 +151,9 @@ def ends_well(job: str, stack: Stack, records: Records) -> None:
         until(client.ready, 60)
         *_, last = client.wait(job, timeout=100)
     assert last.state is JobState.SUCCEEDED
-    assert run_objects(records, job) == ["attempts.json", "result.json"]
+    assert run_objects(records, job) == ["attempts.json", "ended.json", "result.json"]
     until(lambda: not list(records.pending()), 30)
-    assert stack.event_ids()[f"{job}/live"] >= 1
+    assert stack.event_ids()[f"{job}/live"] == 1
 
 
 def test_every_job_event_is_committed(stack: Stack):
