@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.asyncio(l
 REAL = [pytest.mark.real, pytest.mark.skipif(REAL_KAFKA not in os.environ, reason=REASON)]
 STANDSTILL = 80.0
 """Seconds of a session on Apache Kafka: so long a partition would wait that waits for its end, and no busy machine does."""
-SETTINGS = {"embedded": {}, "kafka": {"SESSION_TIMEOUT": str(STANDSTILL)}}
+SETTINGS = {"embedded": {"DRAIN_LIMIT": "2"}, "kafka": {"DRAIN_LIMIT": "2", "SESSION_TIMEOUT": str(STANDSTILL)}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", pytest.param("kafka", marks=REAL)])
@@ -98,7 +98,7 @@ async def test_sigterm_ends_what_fits_and_hands_back_the_rest_at_once(fleet: Fle
     for moving in (False, True):
         jobs = [
             await fleet.submit("diarize", f"sleep-{seconds}.wav", group=group)
-            for seconds in (1, 8)
+            for seconds in (1, 5)
             for group in range(4)
         ]
         await fleet.until(lambda jobs=jobs: opened(fleet, *jobs), START_LIMIT)
@@ -115,7 +115,7 @@ async def test_sigterm_ends_what_fits_and_hands_back_the_rest_at_once(fleet: Fle
 
 async def test_one_two_three_and_one_worker_compute_a_long_job_once(fleet: Fleet):
     """Each rebalance comes in the middle of jobs that are longer than a worker waits for them in one."""
-    seconds = 10 + 4 * fleet.start_took  # so that they are open until both others are there
+    seconds = 5 + 4 * fleet.start_took  # so that they are open until both others are there
     assert await fleet.stop(fleet.workers[1]) == 0
     before = fleet.computed_twice()
     jobs = [await fleet.submit("diarize", f"sleep-{seconds:.0f}.wav", group=group) for group in range(4)]
