@@ -82,6 +82,7 @@ class Ledger:
         self._waiting.append(letter)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._tell_all())
+            self._work.add_done_callback(self._ended)
         return await letter.told
 
     async def _tell_all(self) -> None:
@@ -161,7 +162,11 @@ class Ledger:
         if not letter.told.done():  # else whoever asked was cancelled
             letter.told.set_result(told)
 
-    def _give_up(self, error: Exception) -> None:
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        if not work.cancelled() and (error := work.exception()) is not None:
+            self._give_up(error)  # not foreseen: nobody may wait for ever
+
+    def _give_up(self, error: BaseException) -> None:
         for letter in self._waiting:
             if not letter.told.done():
                 letter.told.set_exception(error)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -113,6 +113,14 @@ class Transactions:
 
     async def close(self) -> None:
         """Whatever state it is in; a transaction that is under way is aborted, if the broker can be reached."""
+        try:
+            await self._close()
+        finally:
+            ended: Any = cast(Any, self._producer)._txn_manager.wait_for_transaction_end()
+            if ended is not None and ended.done() and not ended.cancelled():
+                ended.exception()  # or asyncio complains that nobody asked for it
+
+    async def _close(self) -> None:
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_LIMIT):
                 await self._producer.abort_transaction()  # raises where none is under way
