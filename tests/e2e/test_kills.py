@@ -69,7 +69,7 @@ def test_a_job_outlives_the_kill_of(victim: str, stack: Stack, recording: bytes,
     endings = [
         path.name for path in (stack.data_dir / "objects").rglob("*.json") if path.parent.parent.parent.name == job_id
     ]
-    assert sorted(endings) == ["attempts.json", "result.json"]
+    assert sorted(endings) == ["attempts.json", "ended.json", "result.json"]
     until(lambda: not any((stack.data_dir / "objects" / "pending").rglob("*live*")), 60)
 
 
