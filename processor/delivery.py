@@ -1,14 +1,14 @@
-"""How a run comes to its end: result stored -> event acknowledged by the broker -> stages, mark removed -> offset committed.
+"""How a run comes to its end: result stored -> event told -> stages, mark removed -> record acknowledged.
 
-Each step is repeated until it succeeds, so a store or broker that is away delays and never loses. Whoever is stopped in
-the middle has not acknowledged the offset: the record comes again, and only the steps that are missing are done.
+Each step is repeated until it succeeds, so a store or broker that is away delays and never loses. What was interrupted comes
+again with its record, and only the steps that are missing are done. An outbox with transactions settles the record with the
+event: a mark that is left behind then goes when the record comes again, or with the sweep.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -28,7 +28,7 @@ from turnstream import points
 from turnstream.bus.base import Bus, Position, Record
 from turnstream.dead_letters import run_named_by, set_aside
 from turnstream.operations import Operations
-from turnstream.records import CANCELLED, Damaged, Ending, Mark, MarkState, Records, reference
+from turnstream.records import CANCELLED, Damaged, Ending, Mark, Records, reference
 from turnstream.settings import BrokerKind, KiB
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Delivery:
                 return await self.end(held, error, letter)
             # As new as its event: on which topic its end belongs is not known here, so it is in the store alone.
             unmark = await self._in_thread(what, self._records.put_error, *id, error)
-        if await self._outbox.send((letter,), (receipt,)):
+        if await self._told(letter, receipt):
             if id is not None and unmark:
                 await self._in_thread(what, self._records.remove_mark, *id)
             receipt()
@@ -112,12 +112,13 @@ class Delivery:
 
     async def retry(self, held: Held, error: ErrorInfo, tier: int, attempt: int, not_before: float) -> bool:
         """Have the run tried again from `gpu-jobs.retry`, for the `attempt`th time, not before then (seconds since 1970). Its
-        mark moves there before its records are acknowledged. False where they are not ours any more: nothing is changed then.
+        mark moves there before its records are acknowledged. False where they are not ours any more, or were settled before.
         """
         extra = {"attempt": str(attempt), "not_before": f"{not_before:.3f}", "error": error.code}
         message = _again(held.record, Topic.JOBS_RETRY, tier, extra)
         receipts = tuple(held.receipts)
         if not await self._outbox.send((message,), receipts, await self._moving_mark(held.id, message, attempt)):
+            held.acknowledge(await self._settled(held))  # maybe by this very call, and the broker's answer was lost
             return False
         held.acknowledge(receipts)
         await self._settle_copies(held)
@@ -130,11 +131,15 @@ class Delivery:
         message = _again(record, Topic.JOBS, partition, {})
         id = run_named_by(record)
         placed = None if id is None else await self._moving_mark(id, message, retries_of(record))
-        if not await self._outbox.send((message,), (receipt,), placed):
+        if not await self._told(message, receipt, placed):
             return False
         points.passing("retry.forwarded")
         receipt()
         return True
+
+    async def _told(self, message: Message, receipt: Receipt, placed: Placed | None = None) -> bool:
+        """Whether the record is settled: by this message, or before. The broker's answer to that may have been lost."""
+        return await self._outbox.send((message,), (receipt,), placed) or await self._outbox.settled(receipt.position)
 
     async def _messages(self, held: Held, ending: Ending | None, letter: Message | None) -> list[Message]:
         """What an end has to say."""
@@ -223,15 +228,7 @@ class Delivery:
         async def placed(positions: Sequence[Position]) -> None:
             points.passing("retry.sent")
             (at,) = positions
-            mark = Mark(
-                state=MarkState.QUEUED,
-                at=datetime.now(UTC),
-                topic=at.topic,
-                topic_id=topic_id,
-                partition=at.partition,
-                offset=at.offset,
-                attempt=attempt,
-            )
+            mark = Mark.queued(at.topic, topic_id, at.partition, at.offset, attempt)
             await self._in_thread(f"move the mark of {id[0]}", _move_mark, self._records, *id, mark)
             points.passing("retry.marked")
 

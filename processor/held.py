@@ -42,9 +42,9 @@ class Held:
     run: str
     traceparent: str
     record: Record
-    """As it came, for the dead letter topic."""
+    """As it came, for the retry and the dead letter topic."""
     receipts: list[Receipt] = field(default_factory=list)
-    """Of every copy of the job event that is here: all are acknowledged when the run has its end."""
+    """Of every copy of the job event that is here: all are acknowledged when the run has its end, or waits for its next try."""
     stage: Stage = Stage.WAITING
     alone: bool = False
     cancelled: bool = False

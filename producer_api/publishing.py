@@ -8,7 +8,7 @@ from schemas.topics import JOB_EVENT_LIMIT
 from turnstream import points
 from turnstream.bus.base import Bus
 from turnstream.publishing import publish_job, requested
-from turnstream.records import Mark, Records
+from turnstream.records import Records
 
 SOURCE = "/turnstream/producer-api"
 
@@ -33,7 +33,7 @@ class Publisher:
         layout = self._watch.require_layout()
         mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, traceparent=traceparent)
         points.passing("intake.published")
-        await self._threads.run(self._put_mark, job.id, run, mark)
+        await self._threads.run(self._records.note_published, job.id, run, mark)
         points.passing("intake.queued")
         # Made anew meanwhile: the sweep after it may have come before our mark.
         if self._watch.topic_id != topic_id:
@@ -47,13 +47,7 @@ class Publisher:
         layout = self._watch.require_layout()
         mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, retries=retries)
         points.passing("sweep.published")
-        await self._threads.run(self._put_mark, job.id, run, mark)
-
-    def _put_mark(self, job_id: str, run: str, mark: Mark) -> None:
-        """A worker that was quicker than we are had removed the mark before this one is written: then it goes again. Blocks."""
-        self._records.put_mark(job_id, run, mark)
-        if self._records.ended(job_id, run):
-            self._records.remove_mark(job_id, run)
+        await self._threads.run(self._records.note_published, job.id, run, mark)
 
 
 def require_size(job: Job, run: str) -> None:

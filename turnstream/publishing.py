@@ -1,12 +1,10 @@
 """How a run of a job is asked for on `gpu-jobs`."""
 
-from datetime import UTC, datetime
-
 from schemas.events import JOB_REQUESTED, Event, event_id
 from schemas.jobs import Job, JobRequested
 from schemas.topics import Layout, Topic
 from turnstream.bus.base import Bus
-from turnstream.records import Mark, MarkState
+from turnstream.records import Mark
 
 
 async def publish_job(
@@ -35,14 +33,7 @@ async def publish_job(
         headers=(*event.headers, ("attempt", b"%d" % retries)) if retries else event.headers,
         partition=layout.partition(job.id, job.operation, job.lane),
     )
-    return Mark(
-        state=MarkState.QUEUED,
-        at=datetime.now(UTC),
-        topic_id=topic_id,
-        partition=position.partition,
-        offset=position.offset,
-        attempt=retries,
-    )
+    return Mark.queued(position.topic, topic_id, position.partition, position.offset, retries)
 
 
 def requested(job: Job, run: str) -> JobRequested:

@@ -118,7 +118,7 @@ class Requeue:
         except TurnstreamError:
             await asyncio.to_thread(self._records.give_up_run, job.id, run)  # its name stays: the next try takes it up
             raise
-        await asyncio.to_thread(self._published, job.id, run, mark)
+        await asyncio.to_thread(self._records.note_published, job.id, run, mark)
 
     def _begin(self, job_id: str, run: str) -> None:
         """Put the mark. Raises JobNotFound where the job was erased meanwhile: the erasure did not see what we stored. Blocks."""
@@ -128,13 +128,6 @@ class Requeue:
         except JobNotFound:
             self._records.give_up_run(job_id, run)
             raise
-
-    def _published(self, job_id: str, run: str, mark: Mark) -> None:
-        """Blocks."""
-        self._records.put_mark(job_id, run, mark)
-        # A worker that was quicker than we are has removed the mark before we wrote it.
-        if self._records.ended(job_id, run):
-            self._records.remove_mark(job_id, run)
 
 
 def _names(offset: int) -> Iterator[str]:

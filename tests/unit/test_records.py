@@ -300,7 +300,6 @@ def test_a_run_has_one_ending_and_it_is_the_first(records: Records, store: Memor
     assert records.outcome(job_id(1), LIVE_RUN) == ENDS[names[0]]
     assert records.store.get(ending.key) == ending.body
     assert records.ended(job_id(1), LIVE_RUN)
-    assert records.cancelled(job_id(1), LIVE_RUN) == (names[0] == "cancelled")
     assert not records.ended(job_id(1), "replay")
     prefix = f"jobs/{job_id(1)}/runs/live/"
     assert [key.removeprefix(prefix) for key in keys(store)] == sorted(("ended.json", f"{names[0]}.json"))

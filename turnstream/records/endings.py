@@ -103,10 +103,6 @@ class Endings(Objects):
     def ended(self, job_id: str, run: str) -> bool:
         return exists(self.store, run_key(job_id, run, "ended"))
 
-    def cancelled(self, job_id: str, run: str) -> bool:
-        ended = self._ended(job_id, run)
-        return ended is not None and ended.state is JobState.CANCELLED
-
     def _adopt_result(self, job_id: str, run: str) -> bool:
         ended = self._claim(job_id, run, Ended(state=JobState.SUCCEEDED, at=datetime.now(UTC)))
         if ended.state is not JobState.SUCCEEDED:

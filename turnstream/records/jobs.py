@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
-from schemas.errors import JobNotFound, StoreUnavailable
+from schemas.errors import JobNotFound
 from schemas.jobs import LIVE_RUN, Job
 from turnstream import points
+from turnstream.disk import unavailable
 from turnstream.object_store.base import ObjectNotFound, exists
 from turnstream.records.agreements import Agreements
 from turnstream.records.dead_letters import DeadLetters
@@ -111,9 +112,7 @@ class Records(Runs, DeadLetters, Agreements):
                     shutil.copyfileobj(stream, spool, 1 << 20)
                 spool.seek(0)
             except OSError as error:
-                raise StoreUnavailable(
-                    f"a recording cannot be spooled to {spool_dir}: {error.strerror} (free some space, or set DATA_DIR)"
-                ) from error
+                raise unavailable("recordings are spooled", spool_dir, error) from error
             opened.pop_all()
             return spool
 

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Self
 
 from pydantic import AwareDatetime
 
@@ -33,6 +35,19 @@ class Mark(Value):
     offset: int | None = None
     attempt: int = 0
     """Retries so far."""
+
+    @classmethod
+    def queued(cls, topic: str, topic_id: str | None, partition: int, offset: int, attempt: int) -> Self:
+        """Of a run whose event lies there from now on."""
+        return cls(
+            state=MarkState.QUEUED,
+            at=datetime.now(UTC),
+            topic=topic,
+            topic_id=topic_id,
+            partition=partition,
+            offset=offset,
+            attempt=attempt,
+        )
 
 
 def mark_key(job_id: str, run: str) -> str:

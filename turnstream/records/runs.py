@@ -10,7 +10,7 @@ from schemas.base import Value
 from schemas.jobs import LIVE_RUN, Params
 from turnstream.object_store.base import ObjectExists, ObjectNotFound
 from turnstream.records.endings import Endings, run_key, runs_prefix
-from turnstream.records.marks import Marks, mark_key
+from turnstream.records.marks import Mark, Marks, mark_key
 
 
 class RunRequest(Value):
@@ -45,6 +45,12 @@ def _stage_key(job_id: str, run: str, name: str) -> str:
 
 
 class Runs(Marks, Endings):
+    def note_published(self, job_id: str, run: str, mark: Mark) -> None:
+        """Say where the event of a run lies. A worker that was quicker has removed the mark already: then it goes again."""
+        self.put_mark(job_id, run, mark)
+        if self.ended(job_id, run):
+            self.remove_mark(job_id, run)
+
     # What was asked
 
     def request_run(self, job_id: str, run: str, request: RunRequest) -> RunRequest:

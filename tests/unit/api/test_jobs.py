@@ -7,9 +7,10 @@ import pytest
 from producer_api import cancelling
 from schemas.errors import ErrorInfo
 from schemas.events import CANCEL_REQUESTED, JOB_PROGRESSED, Event, event_id
-from schemas.jobs import CancelRequested, JobProgressed, Progress
+from schemas.jobs import CancelRequested, JobProgressed, JobState, Progress
 from schemas.topics import Topic
 from tests.support.api import OTHER_KEY, complete, is_problem, result, until, working
+from turnstream.records import CANCELLED
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
@@ -163,12 +164,12 @@ async def test_only_a_run_that_exists_can_be_cancelled(api, blip):
     job_id = await api.new_job(blip)
     url = f"/api/v1/jobs/{job_id}/cancel"
     is_problem(await api.client.post(url, params={"run": "later"}), 404, "job_not_found")
-    assert not api.records.cancelled(job_id, "later")
+    assert not api.records.ended(job_id, "later")
     mark = api.records.mark(job_id, "live")
     assert mark is not None
     api.records.put_mark(job_id, "later", mark)
     assert (await api.client.post(url, params={"run": "later"})).json()["state"] == "cancelled"
-    assert api.records.cancelled(job_id, "later")
+    assert api.records.outcome(job_id, "later") == (JobState.CANCELLED, CANCELLED)
 
 
 async def test_a_cancel_without_a_broker_is_only_late(api, blip):
@@ -176,7 +177,7 @@ async def test_a_cancel_without_a_broker_is_only_late(api, blip):
     api.bus.break_down()
     response = await api.client.post(f"/api/v1/jobs/{job_id}/cancel")
     assert (response.status_code, response.json()["state"]) == (200, "cancelled")
-    assert api.records.cancelled(job_id, "live")
+    assert api.records.outcome(job_id, "live") == (JobState.CANCELLED, CANCELLED)
 
 
 async def test_a_cancel_does_not_wait_long_for_the_broker(api, blip, monkeypatch):

@@ -4,117 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from processor.at_least_once import AtLeastOnce
-from processor.delivery import Delivery
-from processor.held import Held, read
-from processor.receipts import Receipt, Receipts
-from schemas.errors import AudioUnreadable, BrokerUnavailable, EngineCrashed, EventInvalid, StoreUnavailable
-from schemas.events import Event, event_id
+from schemas.errors import AudioUnreadable, EngineCrashed, EventInvalid, StoreUnavailable
+from schemas.events import event_id
 from schemas.operations import DIARIZE
-from schemas.results import DiarizationCompleted, DiarizationResult, RunFailed
-from schemas.topics import DEAD_LETTER_LIMIT, Layout
-from tests.support.worker import FreeFlow, accept, finished, job_event, new_job, record_of
+from schemas.results import DiarizationCompleted, RunFailed
+from schemas.topics import DEAD_LETTER_LIMIT
+from tests.support.delivering import IN_ORDER, LAYOUT, Bench, Killed
+from tests.support.worker import record_of
 from turnstream import dead_letters
 from turnstream.bus.base import Position, Record
-from turnstream.bus.memory import MemoryBus
-from turnstream.object_store.base import exists
-from turnstream.object_store.memory import MemoryStore
-from turnstream.operations import installed
-from turnstream.records import CANCELLED, Records
+from turnstream.records import CANCELLED
 from turnstream.settings import BrokerKind
 
-LAYOUT = Layout().including(installed())
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-class Steps(list[str]):
-    """The steps in the order they were taken; refuses the next ones as it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kill_before: int | None = None
-        self.failures = 0
-
-    def take(self, name: str, failure: type[Exception]) -> None:
-        if self.kill_before == len(self):
-            raise Killed
-        if self.failures:
-            self.failures -= 1
-            raise failure("away")
-        self.append(name)
-
-
-class SteppedStore(MemoryStore):
-    def __init__(self, steps: Steps) -> None:
-        super().__init__()
-        self.steps = steps
-        self.armed = False
-
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        if self.armed and not (if_absent and exists(self, key)):  # else nothing is stored
-            self.steps.take(f"store {key.rsplit('/', 1)[-1]}", StoreUnavailable)
-        super().put(key, data, if_absent=if_absent)
-
-    def delete(self, key: str) -> None:
-        if self.armed:
-            self.steps.take(f"remove {key.split('/', 1)[0]}", StoreUnavailable)
-        super().delete(key)
-
-
-class SteppedBus(MemoryBus):
-    def __init__(self, steps: Steps) -> None:
-        super().__init__()
-        self.steps = steps
-
-    async def publish(self, topic: str, **record) -> Position:
-        self.steps.take(f"publish {topic}", BrokerUnavailable)
-        return await super().publish(topic, **record)
-
-
-class Bench:
-    """One job on its way out, on a store and a bus that write down what happens."""
-
-    def __init__(self, broker: BrokerKind = BrokerKind.EMBEDDED) -> None:
-        self.steps = Steps()
-        self.store = SteppedStore(self.steps)
-        self.bus = SteppedBus(self.steps)
-        self.records = Records(self.store)
-        self.job = accept(self.records, new_job())
-        self.id = (self.job.id, "live")
-        self.event = job_event(self.job)
-        self.store.armed = True
-        self.broker = broker
-
-    def receipt(self, record: Record) -> Receipt:
-        return Receipts(FreeFlow(), 8).take(record.position, lambda: self.steps.take("ack", StoreUnavailable))
-
-    def held(self) -> Held:
-        """The job event as a worker gets it, for the first or another time."""
-        held = read(record_of(self.event, offset=5), installed())
-        held.receipts.append(self.receipt(held.record))
-        return held
-
-    @property
-    def delivery(self) -> Delivery:
-        return Delivery(self.records, self.bus, AtLeastOnce(self.bus), LAYOUT, installed(), self.broker)
-
-    async def end(self, outcome) -> None:
-        await self.bus.ensure_topics(LAYOUT.topics())
-        await self.delivery.end(self.held(), outcome)
-
-    def events(self, topic: str = "diarization-results") -> list[Event]:
-        return [Event.parse(record.headers, record.value) for record in self.bus.records(topic)]
-
-    def result(self, segments: int = 1) -> DiarizationResult:
-        fields = finished(self.id, segments).result
-        timings = fields["timings"] | {"queue": 0.5}
-        return DiarizationResult.model_validate(fields | {"job_id": self.job.id, "run": "live", "timings": timings})
-
-
-IN_ORDER = ["store result.json", "store ended.json", "publish diarization-results", "remove pending", "ack"]
 FAILED = ["store ended.json", "store error.json", "remove jobs"]
 
 
@@ -363,81 +264,6 @@ async def test_a_retry_of_an_erased_job_leaves_no_mark():
     bench.records.erase(bench.job)
     assert await bench.delivery.retry(held, StoreUnavailable().info, tier=0, attempt=1, not_before=0)
     assert not bench.records.is_pending(*bench.id)
-
-
-class Ledger(AtLeastOnce):
-    """An outbox that keeps account of what is settled, as the transactional one does."""
-
-    def __init__(self, bus: MemoryBus) -> None:
-        super().__init__(bus)
-        self.finished: set[Position] = set()
-        self.ours = True
-
-    async def settled(self, position: Position) -> bool:
-        return position in self.finished
-
-    async def send(self, messages, receipts, placed=None) -> bool:
-        if not self.ours or all(receipt.position in self.finished for receipt in receipts):
-            return False
-        self.finished |= {receipt.position for receipt in receipts}
-        return await super().send(messages, receipts, placed)
-
-
-class Accounted(Bench):
-    """With an outbox that keeps account."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ledger = Ledger(self.bus)
-
-    @property
-    def delivery(self) -> Delivery:
-        return Delivery(self.records, self.bus, self.ledger, LAYOUT, installed(), self.broker)
-
-    def mark_at(self, position: Position) -> None:
-        mark = self.records.mark(*self.id)
-        at = {"topic": position.topic, "partition": position.partition, "offset": position.offset}
-        self.records.put_mark(*self.id, mark.model_copy(update=at))
-        self.steps.clear()
-
-
-async def test_an_end_whose_records_went_elsewhere_is_stored_but_not_told():
-    bench = Accounted()
-    bench.ledger.ours = False
-    await bench.end(bench.result())
-    assert bench.steps == IN_ORDER[:2]
-    assert bench.records.is_pending(*bench.id)
-    bench.ledger.ours = True
-    bench.steps.clear()
-    await bench.end(None)
-    assert bench.steps == IN_ORDER[2:]
-
-
-async def test_killed_between_event_and_mark_the_event_is_not_told_again():
-    bench = Accounted()
-    at = bench.held().record.position
-    bench.mark_at(at)
-    bench.steps.kill_before = 3
-    with pytest.raises(Killed):
-        await bench.end(bench.result())
-    assert bench.steps == IN_ORDER[:3]
-    bench.steps.kill_before = None
-    bench.steps.clear()
-    assert await bench.delivery.settled(bench.held())
-    assert bench.steps == IN_ORDER[3:]
-    assert len(bench.events()) == 1
-    assert not bench.records.is_pending(*bench.id)
-
-
-async def test_a_record_that_was_settled_by_a_retry_leaves_the_mark_to_that():
-    bench = Accounted()
-    bench.mark_at(Position("gpu-jobs.retry", 0, 3))
-    held = bench.held()
-    bench.ledger.finished.add(held.record.position)
-    await bench.end(bench.result())  # it came again, and was computed before that was known
-    assert bench.events() == []
-    assert bench.records.mark(*bench.id).topic == "gpu-jobs.retry"
-    assert bench.steps[-1] == "ack"
 
 
 async def test_copies_that_come_while_an_end_is_told_are_settled_with_it():
