@@ -29,6 +29,7 @@ from turnstream.settings import Settings
 
 if TYPE_CHECKING:
     from processor.app import GpuApp
+    from processor.worker import Worker
 
 logger = logging.getLogger("processor")
 T = TypeVar("T")
@@ -40,6 +41,7 @@ STORE_THREADS = 8
 WAIT_FOR_BROKER = 1.0
 CHECK_INCARNATION = 1.0
 """Seconds between two looks at whether the broker still is the one the worker reads from."""
+OUTBOX_CLOSE_LIMIT = 2.0
 BUS_CLOSE_LIMIT = 1.0
 FAUST_STOP_LIMIT = 3.0
 """Seconds Faust has to leave the group: without a broker it would wait for ever."""
@@ -106,8 +108,7 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
                 app.leave()
             return code
         finally:
-            await asyncio.gather(_stop(app), worker.close())
-            await outbox.close()
+            await asyncio.gather(_stop(app), _close(worker, outbox))
 
 
 def _outbox(settings: Settings, bus: Bus) -> Outbox:
@@ -118,7 +119,7 @@ def _outbox(settings: Settings, bus: Bus) -> Outbox:
 
 
 def _end_within(limit: float) -> None:
-    """Each step of a stop has its limit, and their sum is less; this holds where one does not keep to it."""
+    """Each step of a stop has its limit, and their sum is no more; this holds where one does not keep to it."""
     timer = threading.Timer(limit, os._exit, (EX_BROKEN,))
     timer.daemon = True
     timer.start()
@@ -127,6 +128,12 @@ def _end_within(limit: float) -> None:
 async def _stop(app: "GpuApp") -> None:
     # Not wait_for: Faust takes no notice of being cancelled.
     await asyncio.wait([asyncio.ensure_future(app.stop())], timeout=FAUST_STOP_LIMIT)
+
+
+async def _close(worker: "Worker", outbox: Outbox) -> None:
+    await worker.close()
+    with suppress(TimeoutError):  # what is under way with a broker that is away is settled by whoever comes next
+        await asyncio.wait_for(outbox.close(), OUTBOX_CLOSE_LIMIT)
 
 
 async def _lay_out(settings: Settings, bus: Bus, records: Records) -> LaidOut:

@@ -13,7 +13,7 @@ from processor.receipts import Receipt
 from processor.transactions import Place, Transactions
 from turnstream.bus.base import Position
 
-CLOSE_LIMIT = 2.0
+CLOSE_LIMIT = 1.0
 """Seconds that what is under way has to end when the worker stops."""
 OVER_LIMIT = 60.0
 """Seconds that what is under way has to end when an assignment is over; it is not waited for."""
