@@ -144,7 +144,7 @@ class Delivery:
     async def _messages(self, held: Held, ending: Ending | None, letter: Message | None) -> list[Message]:
         """What an end has to say."""
         if ending is not None and letter is None and ending.error is not None and failures.of(ending.error).operators:
-            letter = await self._dead_letter(held.record, ending.error, held.attempts)
+            letter = await self._dead_letter(held.record, ending.error, held.retries + held.attempts)
         messages = [] if letter is None else [letter]
         if ending is not None:
             event, partition = self._event(held, ending), self._layout.result_partition(held.job.id)

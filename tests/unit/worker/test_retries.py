@@ -108,6 +108,7 @@ async def test_after_the_last_retry_the_run_fails_and_its_event_is_kept(stack: L
     (letter,) = stack.bus.records(Topic.JOBS_DLQ)
     assert letter.value == stack.bus.records(Topic.JOBS_RETRY)[0].value
     assert headers(letter)["error"] == error.code.encode()
+    assert headers(letter)["attempt"] == b"%d" % (len(tiers) + 1)
     assert not stack.records.is_pending(*id)
 
 
