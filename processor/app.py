@@ -77,6 +77,8 @@ class GpuApp(faust.App):
         self._outbox = outbox
         self._worker_loop = asyncio.get_running_loop()
         self._acknowledged = asyncio.Event()
+        self._in_place = asyncio.Event()
+        """The worker knows its partitions; clear while they move."""
 
     def attach(self, worker: Worker) -> None:
         """To be called before `start`: the worker needs this application first, to be made."""
@@ -93,6 +95,7 @@ class GpuApp(faust.App):
         events: AsyncIterable[Any] = stream.noack().events()
         async for event in events:
             message = event.message
+            await self._in_place.wait()  # what comes while the worker takes nothing would not come again
             if message.generation_id == self.consumer_generation_id:
                 self.worker.receive(_record(message), self._ack(message))
 
@@ -131,7 +134,7 @@ class GpuApp(faust.App):
     def on_rebalance_start(self) -> None:
         """Called in the consumer's thread, before anything else of a rebalance."""
         super().on_rebalance_start()
-        self._worker_loop.call_soon_threadsafe(self.worker.revoked)
+        self._worker_loop.call_soon_threadsafe(self._revoked)
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         """Faust would wait here without a limit. When stopping, the worker has been drained before."""
@@ -141,11 +144,16 @@ class GpuApp(faust.App):
         await consumer.commit_and_end_transactions()
         consumer.unacked.clear()  # what is left comes again
 
+    def _revoked(self) -> None:
+        self._in_place.clear()
+        self.worker.revoked()
+
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
         del app
         places = {(tp.topic, tp.partition) for tp in assigned}
         self._outbox.assigned(places)
         self.worker.assigned(places)
+        self._in_place.set()
 
     def leave(self) -> None:
         """To be called before `stop` by a worker that nobody is about to start again."""

@@ -1,5 +1,6 @@
 """What of Faust's Kafka transport has to be different (beside `processor.app` the only module that knows Faust)."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,12 +18,28 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer._isolation_level = "read_committed"  # retries come back to the topic of jobs in transactions, too
         return consumer
 
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        return await self.call_thread(seek_to_committed, self._ensure_consumer())
+
     async def on_thread_stop(self) -> None:
         consumer: Any = self._consumer
         if cast(Transport, self.transport).leaving and consumer is not None:
             # A member with a fixed place does not say that it goes, as it is expected back. This one is not.
             consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
+
+
+async def seek_to_committed(consumer: Any) -> Mapping[Any, int]:
+    """Have the consumer read again what is not committed, of every partition that it has.
+
+    aiokafka's own leaves a partition where it is of which nothing is committed yet: what was fetched of it and dropped, because
+    the group changed at that moment, would never come again.
+    """
+    committed: Mapping[Any, int] = await consumer.seek_to_committed()
+    beginning = [tp for tp, offset in committed.items() if not offset or offset < 0]
+    if beginning:
+        await consumer.seek_to_beginning(*beginning)
+    return committed
 
 
 class Consumer(driver.Consumer):
