@@ -51,6 +51,8 @@ class Delivery:
         self._outbox = outbox
         self._layout = layout
         self._inline_limit = INLINE_LIMIT[broker]
+        self._topic_ids: dict[str, str] = {}
+        self._asking = asyncio.Lock()
 
     async def settled(self, held: Held) -> bool:
         """Whether nothing is left to do for a record that has come again. It, and its copies, are acknowledged then; a mark of a
@@ -223,7 +225,7 @@ class Delivery:
                 return
 
     async def _moving_mark(self, id: JobKey, message: Message, attempt: int) -> Placed:
-        topic_id = await persistently(f"look for {message.topic}", lambda: self._bus.topic_id(message.topic))
+        topic_id = await self._topic_id(message.topic)
 
         async def placed(positions: Sequence[Position]) -> None:
             points.passing("retry.sent")
@@ -233,6 +235,18 @@ class Delivery:
             points.passing("retry.marked")
 
         return placed
+
+    async def _topic_id(self, topic: str) -> str | None:
+        """Asked for once, however many retries are due at a time. A worker ends when the broker lost its topics; until then marks
+        name those that are gone, and the sweep publishes again.
+        """
+        async with self._asking:
+            if topic not in self._topic_ids:
+                found = await persistently(f"look for {topic}", lambda: self._bus.topic_id(topic))
+                if found is None:
+                    return None
+                self._topic_ids[topic] = found
+            return self._topic_ids[topic]
 
     def _pending(self, job_id: str, run: str) -> bool:
         return self._records.is_pending(job_id, run) and accepted(self._records, job_id)

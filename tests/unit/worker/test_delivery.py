@@ -1,5 +1,6 @@
 """The order of the steps, and what is done when they are interrupted between any two."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -255,6 +256,22 @@ async def test_a_retry_moves_the_mark_before_the_record_is_acknowledged():
     assert dict(back.headers) == dict(bench.event.headers) | {"attempt": b"2", "error": b"store_unavailable"}
     mark = bench.records.mark(*bench.id)
     assert (mark.topic, mark.partition, mark.offset, mark.attempt) == ("gpu-jobs", 4, 0, 2)
+
+
+async def test_a_storm_of_retries_asks_the_broker_once_for_each_topic(monkeypatch: pytest.MonkeyPatch):
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    topic_id, asked = bench.bus.topic_id, []
+
+    async def counted(topic: str) -> str | None:
+        asked.append(topic)
+        return await topic_id(topic)
+
+    monkeypatch.setattr(bench.bus, "topic_id", counted)
+    delivery, record = bench.delivery, bench.held().record
+    await asyncio.gather(*(delivery.forward(record, bench.receipt(record), partition=0) for _ in range(50)))
+    assert asked == ["gpu-jobs"]
+    assert len(bench.bus.records("gpu-jobs")) == 50
 
 
 async def test_a_retry_of_an_erased_job_leaves_no_mark():
