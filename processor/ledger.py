@@ -146,6 +146,8 @@ class Ledger:
             sizes += letter.size
             return sizes <= GROUP_BYTES
 
+        # The first of the partition make room for the others.
+        letters = sorted(letters, key=lambda letter: letter.receipts[0].position.offset)
         letters = list(takewhile(small, letters[:GROUP])) or letters[:1]
         frontier = letters[0].receipts[0].frontier
         before = self._finished.moved(frontier(self._finished))
