@@ -23,6 +23,8 @@ def _listed(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+Delay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 STOP_REST = 7.0
 """Seconds a worker takes beyond DRAIN_LIMIT to end, at most: to hand jobs back, to leave its group, to end its engine."""
 
@@ -116,7 +118,9 @@ class Settings(BaseSettings):
     worker_id: str = Field(
         default="",
         max_length=200,
-        description="this worker's fixed place in its group, another for each; by default made of host, WORKER_NAME and DATA_DIR",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",  # as Kafka allows
+        description="this worker's fixed place in its group, another for each; by default made of host, WORKER_NAME and "
+        "DATA_DIR. The WORKERS of one `turnstream up` add their number",
     )
     session_timeout: float | None = Field(
         default=None,
@@ -194,7 +198,7 @@ class Settings(BaseSettings):
         description="times a job is tried that takes the engine or the worker down, before it fails; at least 2, as whatever "
         "was open beside it is tried again, too",
     )
-    retry_delays: Annotated[tuple[float, float, float], BeforeValidator(_listed), NoDecode] = Field(
+    retry_delays: Annotated[tuple[Delay, Delay, Delay], BeforeValidator(_listed), NoDecode] = Field(
         default=(5.0, 60.0, 600.0),
         description="seconds until a job is tried again whose failure may pass: the three tiers of gpu-jobs.retry",
     )

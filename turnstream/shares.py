@@ -31,6 +31,8 @@ def shares(settings: Settings, environment: Mapping[str, str], gpus: Sequence[st
     for number in range(count):
         name = f"worker-{number + 1}"
         env = {"WORKER_NAME": name, "WORKERS": str(count)}
+        if settings.worker_id:
+            env["WORKER_ID"] = f"{settings.worker_id}-{number + 1}"
         if settings.metrics_port:
             env["METRICS_PORT"] = str(settings.metrics_port + number)
         if gpus:

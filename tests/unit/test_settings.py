@@ -64,6 +64,28 @@ def test_contradictions_are_refused(wrong):
         Settings(**wrong)
 
 
+def test_delays_as_people_write_them(monkeypatch):
+    monkeypatch.setenv("RETRY_DELAYS", "1, 2.5,0")
+    assert Settings().retry_delays == (1, 2.5, 0)
+
+
+@pytest.mark.parametrize("wrong", ["1,2", "1,2,3,4", "a,b,c", "-1,2,3", "1,nan,3", "1,2,inf"])
+def test_delays_that_are_none(monkeypatch, wrong: str):
+    monkeypatch.setenv("RETRY_DELAYS", wrong)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+@pytest.mark.parametrize(("id", "fits"), [("", True), ("north-1.example", True), ("a/b", False), ("two words", False)])
+def test_the_id_of_a_worker_is_one_that_kafka_takes(monkeypatch, id: str, fits: bool):
+    monkeypatch.setenv("WORKER_ID", id)
+    if fits:
+        assert Settings().worker_id == id
+    else:
+        with pytest.raises(ValidationError):
+            Settings()
+
+
 def test_secrets_do_not_print(monkeypatch):
     monkeypatch.setenv("API_KEY", "hunter2")
     assert "hunter2" not in repr(Settings())

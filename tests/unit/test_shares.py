@@ -40,6 +40,13 @@ def test_names_and_ports_differ():
     assert "METRICS_PORT" not in environments([], workers=2)[1]  # each takes a free one
 
 
+def test_workers_with_an_id_have_one_each():
+    """With the same they would take each other for what was there before them, and open each other's jobs."""
+    assert [env["WORKER_ID"] for env in environments([], workers=2, worker_id="north")] == ["north-1", "north-2"]
+    assert not any("WORKER_ID" in env for env in environments([], workers=2))
+    assert "WORKER_ID" not in environments([], worker_id="north")[0]  # it has the one that is set
+
+
 def test_each_worker_has_a_gpu_and_takes_turns_where_there_are_fewer():
     found = environments(["GPU-a", "GPU-b"], workers=3)
     assert [env["CUDA_VISIBLE_DEVICES"] for env in found] == ["GPU-a", "GPU-b", "GPU-a"]
