@@ -171,7 +171,7 @@ class Delivery:
         stored = found or self._store(held, outcome)
         if not self._records.has_job(held.job.id):
             # Erased, maybe while something of it was being stored, now or by a worker that died of it: nothing may stay.
-            self._records.erase_unindexed(held.job.id)
+            self._records.erase(held.job.id)
             return None, False
         return stored or self._records.ending(*held.id), found is not None
 

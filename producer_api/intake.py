@@ -132,6 +132,6 @@ class Intake:
         """Remove everything. Should the event have reached the broker all the same, the worker finds no job and goes on."""
         await asyncio.wait([creating])  # a thread cannot be stopped: what it still writes must be there to be erased
         try:
-            await self._threads.run(self._records.erase_unindexed, job.id)
+            await self._threads.run(self._records.erase, job.id)
         except TurnstreamError as error:
             log.warning("job %s was refused and could not be erased; the sweep will: %s", job.id, error.detail)

@@ -21,7 +21,7 @@ from schemas.errors import JobNotFound, TurnstreamError
 from schemas.jobs import LIVE_RUN
 from schemas.topics import Topic
 from turnstream.bus.base import Bus, Reach
-from turnstream.records import Mark, MarkState, Records
+from turnstream.records import ERASURE, Mark, MarkState, Records
 from turnstream.settings import Settings
 
 log = logging.getLogger("turnstream.sweep")
@@ -53,12 +53,12 @@ def decide(mark: Mark, *, ended: bool, kept: Kept, accepted_before: datetime) ->
     """What to do about the mark of a run.
 
     `kept` is what the broker has of the mark's topic; a submission that began before `accepted_before` will not come to its
-    end any more.
+    end any more, nor will an erasure.
     """
-    if mark.state is MarkState.ACCEPTING:
+    if mark.state is not MarkState.QUEUED:
         if mark.at >= accepted_before:
             return Action.LEAVE
-        return Action.REMOVE_MARK if ended else Action.ERASE
+        return Action.REMOVE_MARK if ended and mark.state is MarkState.ACCEPTING else Action.ERASE
     reach = None if mark.partition is None else kept.reaches.get(mark.partition)
     if mark.topic_id != kept.topic_id or mark.offset is None or reach is None or mark.offset < reach.low:
         return Action.PUBLISH  # lost; where the run has ended, the worker only does the steps that are missing
@@ -166,8 +166,8 @@ class Sweeper:
                 return
             case Action.PUBLISH:
                 await self._publish(job_id, run, mark, kept[Topic.JOBS].topic_id)
-            case Action.ERASE if run == LIVE_RUN:
-                await self._threads.run(self._records.erase_unindexed, job_id)
+            case Action.ERASE if run in (LIVE_RUN, ERASURE):
+                await self._threads.run(self._records.erase, job_id)
             case Action.ERASE:
                 await self._threads.run(self._records.give_up_run, job_id, run)
             case _:

@@ -129,7 +129,7 @@ async def erase_job(
     job = await service.job(job_id, owner)
     for each in await service.threads.run(service.records.run_names, job.id):
         await cancel(service, job, each)
-    await service.threads.run(service.records.erase, job)
+    await service.threads.run(service.records.erase, job.id)
 
 
 def _accepted(view: JobView) -> Response:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
-from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState
+from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState, RunName
 from schemas.topics import Layout
 from tests.support.stores import RacedStore, S3Server, WatchedStore, keys, minio_store
 from turnstream.object_store.base import ObjectNotFound, ObjectStore
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import CANCELLED, Attempts, Ending, Mark, MarkState, Records, RunRequest, reference
+from turnstream.records import CANCELLED, ERASURE, Attempts, Ending, Mark, MarkState, Records, RunRequest, reference
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 AUDIO = b"RIFF and so on"
@@ -93,7 +94,7 @@ def test_a_submission_interrupted_anywhere_leaves_nothing_that_the_sweep_does_no
     found = [(id_, run, mark.state) for id_, run, mark in Records(store).pending()]
     assert found == ([(job.id, LIVE_RUN, MarkState.ACCEPTING)] if changes else [])
     for id_, _, _ in found:
-        Records(store).erase_unindexed(id_)
+        Records(store).erase(id_)
     assert keys(store) == []
 
 
@@ -200,41 +201,52 @@ def populate(records: Records) -> Job:
 def test_erase_removes_everything_about_a_job_and_nothing_else(records: Records, store: MemoryStore) -> None:
     other = create(records, make_job(2))
     before = keys(store)
-    records.erase(populate(records))
+    records.erase(populate(records).id)
     assert keys(store) == before
     assert records.job(other.id) == other
 
 
-@pytest.mark.parametrize("changes", range(10))
-def test_an_erasure_interrupted_anywhere_is_whole_or_found_by_the_sweep(changes: int) -> None:
+@pytest.mark.parametrize("changes", range(9))
+def test_an_erasure_interrupted_anywhere_is_found_by_the_sweep(changes: int) -> None:
+    """Whatever a worker does to the marks of the runs meanwhile."""
     store = WatchedStore()
     records = Records(store)
     job = populate(records)
     store.changes.clear()
     store.allowed = changes
     with pytest.raises(StoreUnavailable):
-        records.erase(job)
+        records.erase(job.id)
     store.allowed = 1000
-    if records.ended(job.id, LIVE_RUN):
-        assert records.job(job.id) == job  # as if erase had not been called
-        return
-    marks = {run: mark.state for _, run, mark in records.pending()}
-    if LIVE_RUN in marks:  # the sweep erases
-        assert marks[LIVE_RUN] is MarkState.ACCEPTING
-        records.erase_unindexed(job.id)
-        assert keys(store) == []
-    else:  # the sweep removes a mark without a job
-        assert keys(store) == [f"pending/{job.id}/replay"]
+    if changes < 3:
+        assert records.job(job.id) == job
+    if changes == 0:
+        return  # as if erase had not been called
+    for run in (LIVE_RUN, "replay"):
+        records.remove_mark(job.id, run)
+    assert [(run, mark.state) for _, run, mark in records.pending()] == [(ERASURE, MarkState.ERASING)]
+    records.erase(job.id)  # as the sweep does
+    assert keys(store) == []
 
 
-def test_an_erasure_takes_the_ten_steps_that_are_interrupted_above() -> None:
+def test_an_erasure_takes_the_nine_steps_that_are_interrupted_above() -> None:
     store = WatchedStore()
     job = populate(Records(store))
     store.changes.clear()
-    Records(store).erase(job)
-    assert len(set(store.changes)) == 10 - 1  # the index entry is deleted twice
-    assert store.changes[0] == f"put pending/{job.id}/live"
-    assert store.changes[-2:] == [f"delete pending/{job.id}/live", f"delete pending/{job.id}/replay"]
+    Records(store).erase(job.id)
+    assert len(store.changes) == 9
+    marks = f"pending/{job.id}"
+    assert store.changes[0] == f"put {marks}/~erase"
+    assert store.changes[1].startswith("delete index/")
+    assert store.changes[2] == f"delete jobs/{job.id}/job.json"
+    assert store.changes[-2:] == [f"delete {marks}/replay", f"delete {marks}/~erase"]
+
+
+def test_an_erasure_is_no_run(records: Records) -> None:
+    job = create(records, make_job())
+    records.put_mark(job.id, ERASURE, Mark(state=MarkState.ERASING, at=NOON))
+    assert records.run_names(job.id) == [LIVE_RUN]
+    with pytest.raises(ValidationError):
+        TypeAdapter(RunName).validate_python(ERASURE)
 
 
 # Marks
@@ -515,13 +527,13 @@ def test_an_analysis_is_kept_as_long_as_its_job(any_store: ObjectStore) -> None:
     records.keep_analysis(job.id, "3f2a9c", b"arrays" * 100_000)
     records.keep_analysis(job.id, "77aa01", b"of another mode")
     assert records.analysis(job.id, "3f2a9c") == b"arrays" * 100_000
-    records.erase(job)
+    records.erase(job.id)
     assert list(any_store.list("jobs/")) == []
 
 
 def test_nothing_is_kept_of_a_job_that_is_erased_meanwhile(records: Records, store: MemoryStore) -> None:
     job = create(records, make_job())
-    records.erase(job)
+    records.erase(job.id)
     records.keep_analysis(job.id, "3f2a9c", b"arrays")
     assert keys(store) == []
 
@@ -531,7 +543,7 @@ def test_an_erasure_tells_those_who_still_write_before_it_looks_for_what_they_wr
     job = create(Records(store), make_job())
     Records(store).keep_analysis(job.id, "3f2a9c", b"arrays")
     store.changes.clear()
-    Records(store).erase_unindexed(job.id)
+    Records(store).erase(job.id)
     of_job = [change for change in store.changes if "jobs/" in change]
     assert of_job[0] == f"delete jobs/{job.id}/job.json"
 
@@ -547,8 +559,7 @@ def test_every_call_passes_on_that_the_store_is_away(records: Records, store: Me
         lambda: records.job(job.id),
         lambda: records.jobs("alice", after=None, limit=1),
         lambda: records.audio(job.id, tmp_path).__enter__(),
-        lambda: records.erase(job),
-        lambda: records.erase_unindexed(job.id),
+        lambda: records.erase(job.id),
         lambda: records.mark(job.id, LIVE_RUN),
         lambda: list(records.pending()),
         lambda: records.attempts(job.id, LIVE_RUN).count,

@@ -180,7 +180,7 @@ async def test_a_name_that_is_taken_is_left_alone(bench: Bench):
 async def test_what_did_not_fail_is_left_alone(bench: Bench):
     pending, cancelled, erased = accept(bench.records, new_job()), accept(bench.records, new_job()), bench.failed()
     bench.records.put_cancelled(cancelled.id, LIVE_RUN)
-    bench.records.erase(erased)
+    bench.records.erase(erased.id)
     answers = [await bench.again(await bench.letter_of(job)) for job in (pending, cancelled, erased)]
     assert answers == [
         Answer("run live has no end yet: nothing done", done=False),
@@ -198,7 +198,7 @@ async def test_a_job_erased_meanwhile_leaves_nothing(bench: Bench, monkeypatch):
     request_run = bench.records.request_run
 
     def erased_first(*given):
-        bench.records.erase(job)
+        bench.records.erase(job.id)
         return request_run(*given)
 
     monkeypatch.setattr(bench.records, "request_run", erased_first)

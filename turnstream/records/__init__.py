@@ -10,6 +10,7 @@
     jobs/<id>/runs/<run>/stages/<name>.json              what a stage of a run found, until the run has its end
     jobs/<id>/runs/<run>/successor.json                  which run was asked for in place of this one, which failed
     pending/<id>/<run>                                   the mark of a run that has not ended
+    pending/<id>/~erase                                  the mark of an erasure under way
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
     dead-letters/<sha256>                                a value too large for the dead letter topic
     dead-letters/requeued/<topic id>/<offset>            where a dead letter that names no run was published again
@@ -21,8 +22,19 @@ Every call blocks: on an event loop use it through a thread. Each may raise Stor
 
 from turnstream.records.endings import CANCELLED, Ending, reference
 from turnstream.records.jobs import Records
-from turnstream.records.marks import Mark, MarkState
+from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
 from turnstream.records.runs import Attempts, RunRequest
 
-__all__ = ["CANCELLED", "Attempts", "Damaged", "Ending", "Mark", "MarkState", "Records", "RunRequest", "reference"]
+__all__ = [
+    "CANCELLED",
+    "ERASURE",
+    "Attempts",
+    "Damaged",
+    "Ending",
+    "Mark",
+    "MarkState",
+    "Records",
+    "RunRequest",
+    "reference",
+]

@@ -17,8 +17,7 @@ from turnstream.disk import unavailable
 from turnstream.object_store.base import ObjectNotFound, exists
 from turnstream.records.agreements import Agreements
 from turnstream.records.dead_letters import DeadLetters
-from turnstream.records.endings import runs_prefix
-from turnstream.records.marks import Mark, MarkState, mark_key
+from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
 from turnstream.records.runs import Runs
 
@@ -137,25 +136,19 @@ class Records(Runs, DeadLetters, Agreements):
         if exists(self.store, _job_key(job_id)):
             self.remove_mark(job_id, run)
         else:
-            self.erase_unindexed(job_id)
+            self.erase(job_id)
 
-    def erase(self, job: Job) -> None:
-        """Remove everything about a job.
+    def erase(self, job_id: str) -> None:
+        """Remove everything about a job, or what a submission that never came to its end left behind.
 
-        An accepting mark comes first, or back, and goes last: what is interrupted here is ended by the sweep. Endings go before
-        the rest, because the sweep takes a mark whose run has one for done.
+        A mark comes first and goes last that workers never touch: what is interrupted here is ended by the sweep.
         """
-        self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
-        self.store.delete_prefix(runs_prefix(job.id))
-        self.store.delete(_index_key(job))
-        self.erase_unindexed(job.id)
-
-    def erase_unindexed(self, job_id: str) -> None:
-        """Remove what a submission that never came to its end left behind."""
-        with suppress(JobNotFound, Damaged):  # it did not get so far
+        self.put_mark(job_id, ERASURE, Mark(state=MarkState.ERASING, at=datetime.now(UTC)))
+        with suppress(JobNotFound, Damaged):  # it did not get so far, or somebody else is further with this
             self.store.delete(_index_key(self.job(job_id)))
-        # First of all: who still writes something of it looks for this one afterwards, and removes what it wrote.
-        if exists(self.store, _job_key(job_id)):
-            self.store.delete(_job_key(job_id))
+        # Before the rest: who still writes something of it looks for this one afterwards, and removes what it wrote.
+        self.store.delete(_job_key(job_id))
         self.store.delete_prefix(f"jobs/{job_id}/")
-        self.store.delete_prefix(mark_key(job_id, ""))
+        for run in self.marked_runs(job_id):
+            self.remove_mark(job_id, run)
+        self.remove_mark(job_id, ERASURE)

@@ -21,6 +21,12 @@ class MarkState(StrEnum):
     """The submission is on its way; the caller has no answer yet."""
     QUEUED = "queued"
     """The broker acknowledged the job event; it lies where the mark says."""
+    ERASING = "erasing"
+    """The job is being erased, with all its runs."""
+
+
+ERASURE = "~erase"
+"""Where the mark of an erasure lies among those of the runs: no run can have this name."""
 
 
 class Mark(Value):
@@ -64,6 +70,12 @@ class Marks(Objects):
         except ObjectNotFound:
             return None
 
+    def marked_runs(self, job_id: str) -> list[str]:
+        """Those of a job that have a mark, readable or not."""
+        prefix = mark_key(job_id, "")
+        runs = [info.key.removeprefix(prefix) for info in self.store.list(prefix)]
+        return [run for run in runs if run != ERASURE]
+
     def is_pending(self, job_id: str, run: str) -> bool:
         """Whether the run has a mark, readable or not."""
         return exists(self.store, mark_key(job_id, run))
@@ -80,7 +92,7 @@ class Marks(Objects):
         self.store.delete(mark_key(job_id, run))
 
     def pending(self) -> Iterator[tuple[str, str, Mark]]:
-        """(job id, run, mark) of every run that has not ended, oldest first."""
+        """(job id, run, mark) of every run that has not ended, oldest first; and of every erasure, its run being ERASURE."""
         for info in self.store.list("pending/"):
             _, job_id, run = info.key.split("/", 2)
             try:

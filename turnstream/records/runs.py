@@ -10,7 +10,7 @@ from schemas.base import Value
 from schemas.jobs import LIVE_RUN, Params
 from turnstream.object_store.base import ObjectExists, ObjectNotFound
 from turnstream.records.endings import Endings, run_key, runs_prefix
-from turnstream.records.marks import Mark, Marks, mark_key
+from turnstream.records.marks import Mark, Marks
 
 
 class RunRequest(Value):
@@ -76,9 +76,9 @@ class Runs(Marks, Endings):
 
     def run_names(self, job_id: str) -> list[str]:
         """Of all that are known, the first one first."""
-        prefix, pending = runs_prefix(job_id), mark_key(job_id, "")
+        prefix = runs_prefix(job_id)
         found = {info.key.removeprefix(prefix).partition("/")[0] for info in self.store.list(prefix)}
-        found |= {info.key.removeprefix(pending) for info in self.store.list(pending)}
+        found.update(self.marked_runs(job_id))
         return [LIVE_RUN, *sorted(run for run in found - {LIVE_RUN} if self.has_run(job_id, run))]
 
     def names(self, job_id: str, run: str) -> frozenset[str]:

@@ -239,7 +239,7 @@ async def test_a_job_that_is_erased_while_a_run_is_taken_in(api, blip, monkeypat
 
     def erased_meanwhile(*args):
         found = named(*args)
-        api.records.erase(api.records.job(job_id))
+        api.records.erase(job_id)
         return found
 
     monkeypatch.setattr(api.service.reruns, "_named", erased_meanwhile)
@@ -249,7 +249,7 @@ async def test_a_job_that_is_erased_while_a_run_is_taken_in(api, blip, monkeypat
 
 async def test_the_sweep_leaves_nothing_of_a_run_whose_job_is_erased(api, blip):
     job_id = await ended_job(api, blip)
-    api.records.erase(api.records.job(job_id))
+    api.records.erase(job_id)
     long_ago = datetime.now(UTC) - timedelta(days=1)
     api.records.request_run(job_id, "run-2", RunRequest(params={}, created_at=long_ago))
     api.records.put_mark(job_id, "run-2", Mark(state=MarkState.ACCEPTING, at=long_ago))

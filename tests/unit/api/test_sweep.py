@@ -13,7 +13,7 @@ from tests.support.api import complete, until
 from turnstream.bus.base import Position, Reach
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import Mark, MarkState
+from turnstream.records import ERASURE, Mark, MarkState
 
 NOW = datetime.now(UTC)
 BEFORE = NOW - timedelta(seconds=900)
@@ -39,6 +39,10 @@ HERE, LOST_ID, RETRIED = queued(), queued(topic_id="before"), queued(topic=Topic
         (accepting(age=899), True, None, Action.LEAVE),
         (accepting(age=901), False, None, Action.ERASE),
         (accepting(age=901), True, None, Action.REMOVE_MARK),
+        # an erasure under way, and one that was interrupted
+        (accepting(age=899).model_copy(update={"state": MarkState.ERASING}), False, None, Action.LEAVE),
+        (accepting(age=901).model_copy(update={"state": MarkState.ERASING}), False, None, Action.ERASE),
+        (accepting(age=901).model_copy(update={"state": MarkState.ERASING}), True, None, Action.ERASE),
         # waiting its turn, however long
         (HERE, False, Reach(low=0, committed=None), Action.LEAVE),
         (HERE, False, Reach(low=0, committed=0), Action.LEAVE),
@@ -179,6 +183,19 @@ async def test_a_submission_that_never_ended_is_erased(api, blip):
     assert api.records.job(young)
 
 
+async def test_an_erasure_that_was_interrupted_is_ended(api, blip):
+    """Also where a worker has moved or removed the mark of the run."""
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    moved, removed = [await api.new_job(blip) for _ in range(2)]
+    for job_id in (moved, removed):
+        api.store.delete(f"jobs/{job_id}/job.json")
+        api.records.put_mark(job_id, ERASURE, Mark(state=MarkState.ERASING, at=long_ago))
+    api.records.remove_mark(removed, "live")
+    assert (await api.service.sweeper.sweep())[Action.ERASE] == 2
+    assert not [key for key in api.kept() if not key.startswith("index/")]
+    assert len(published(api)) == 2
+
+
 async def test_a_replay_that_was_never_published_does_not_cost_the_job(api, blip):
     job_id = await api.new_job(blip)
     await complete(api, job_id)
@@ -192,7 +209,7 @@ async def test_a_replay_that_was_never_published_does_not_cost_the_job(api, blip
 async def test_a_mark_of_an_erased_job_goes(api, blip):
     job_id = await api.new_job(blip)
     mark = api.records.mark(job_id, "live")
-    api.records.erase_unindexed(job_id)
+    api.records.erase(job_id)
     api.records.put_mark(job_id, "live", mark.model_copy(update={"topic_id": "before"}))
     await api.service.sweeper.sweep()
     assert api.kept() == []

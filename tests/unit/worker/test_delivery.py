@@ -147,7 +147,7 @@ async def test_killed_before_it_is_set_aside_it_is_set_aside_later():
 
 async def test_of_an_erased_job_nothing_stays_and_nothing_is_told():
     bench = Bench()
-    bench.records.erase(bench.job)
+    bench.records.erase(bench.job.id)
     bench.steps.clear()
     await bench.end(bench.result())
     assert bench.steps[-1] == "ack"
@@ -157,7 +157,7 @@ async def test_of_an_erased_job_nothing_stays_and_nothing_is_told():
 
 async def test_of_an_erased_job_nothing_stays_though_a_worker_died_after_it_stored_its_end():
     bench = Bench()
-    bench.records.erase(bench.job)
+    bench.records.erase(bench.job.id)
     bench.steps.clear()
     bench.steps.kill_before = 2
     with pytest.raises(Killed):
@@ -174,7 +174,7 @@ async def test_of_a_job_erased_while_its_result_was_stored_nothing_stays():
     put_result = bench.records.put_result
 
     def erase_then_put(*args) -> None:
-        bench.records.erase(bench.job)
+        bench.records.erase(bench.job.id)
         put_result(*args)
 
     bench.records.put_result = erase_then_put
@@ -278,7 +278,7 @@ async def test_a_retry_of_an_erased_job_leaves_no_mark():
     bench = Bench()
     await bench.bus.ensure_topics(LAYOUT.topics())
     held = bench.held()
-    bench.records.erase(bench.job)
+    bench.records.erase(bench.job.id)
     assert await bench.delivery.retry(held, StoreUnavailable().info, tier=0, attempt=1, not_before=0)
     assert not bench.records.is_pending(*bench.id)
 

@@ -175,7 +175,7 @@ async def test_a_job_that_is_open_elsewhere_is_dropped_with_its_partition(duo: D
 async def test_of_an_erased_job_no_lease_comes_back(duo: Duo):
     id = duo.submit()
     await duo.until(lambda: duo.at_work(id))
-    duo.records.erase(duo.records.job(id[0]))
+    duo.records.erase(id[0])
     await duo.pass_time(3, duo.first)
     assert list(duo.first.store.list("jobs/")) == []
 

@@ -144,7 +144,7 @@ async def test_of_a_job_that_was_erased_meanwhile_nothing_comes_back(stack: Lone
     id = stack.submit()
     await fail(stack, id, StoreUnavailable("full").info)
     await stack.until(lambda: stack.acked == [0])
-    stack.records.erase(stack.records.job(id[0]))
+    stack.records.erase(id[0])
     await stack.come_back()
     await stack.until(lambda: stack.acked == [0, 1])
     assert list(stack.store.list("jobs/")) == []

@@ -132,7 +132,7 @@ async def test_of_a_job_erased_while_a_stage_was_kept_nothing_stays(stack: LoneW
     stack.records.put_stage = put_later
     stack.engine.finish(id, found("diarize"))
     await stack.quiet()
-    stack.records.erase(job)
+    stack.records.erase(job.id)
     if moved:  # to nobody, and back once the stage is kept
         stack.worker.revoked()
         erased.set()
