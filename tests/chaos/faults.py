@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -53,7 +54,7 @@ class Striker:
         self._field, self._told = field, told
         self._others: Iterator[str] = point_after_point(random.Random(seed + 1), field.ground.points)
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._arming = asyncio.Lock()
+        self._arming: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._serving = {victim: asyncio.Lock() for victim in field.servers}
         self.strikes: list[Strike] = []
         self.unreached: list[str] = []
@@ -105,34 +106,27 @@ class Striker:
     async def _meet(self, point: str, sent: signal.Signals) -> int | None:
         """Who passed the point; None: nobody did in time."""
         order = self._field.points / point
-        async with self._arming:
-            while order.exists():  # two orders for one point cannot be told apart
-                await asyncio.sleep(LOOK)
+        async with self._arming[point]:  # two orders for one point could not be told apart
             draft = order.with_name(f".{point}")
             draft.write_text(sent.name)
-            before = set(self._taken(order))
             draft.rename(order)
-        deadline = time.monotonic() + POINT_LIMIT
-        while time.monotonic() < deadline and order.exists():
-            await asyncio.sleep(LOOK)
-        with suppress(FileNotFoundError):
-            order.unlink()
-            return None
-        [taken] = set(self._taken(order)) - before
-        pid = int(taken.name.rpartition(":")[2])
-        await self._struck(pid)  # which still had to read its order
-        taken.unlink()
-        return pid
+            deadline = time.monotonic() + POINT_LIMIT
+            while time.monotonic() < deadline and order.exists():
+                await asyncio.sleep(LOOK)
+            with suppress(FileNotFoundError):
+                order.unlink()
+                return None
+            [taken] = order.parent.glob(f"{point}:*")
+            pid = int(taken.name.rpartition(":")[2])
+            await self._struck(pid)  # which still had to read its order
+            taken.unlink()
+            return pid
 
     async def _struck(self, pid: int) -> None:
         still = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
         with suppress(psutil.NoSuchProcess):
             while psutil.Process(pid).status() not in still:
                 await asyncio.sleep(LOOK)
-
-    @staticmethod
-    def _taken(order: Path) -> list[Path]:
-        return list(order.parent.glob(f"{order.name}:*"))
 
     # At random
 
