@@ -19,7 +19,7 @@ from processor.persistence import persistently
 from processor.receipts import Receipt
 from schemas import failures
 from schemas.base import Value
-from schemas.errors import ErrorInfo, JobNotFound
+from schemas.errors import ErrorInfo, InternalError, JobNotFound
 from schemas.events import Event, event_id, new_traceparent
 from schemas.jobs import Job, JobKey, JobState
 from schemas.results import RunCompleted, RunFailed
@@ -97,7 +97,7 @@ class Delivery:
         letter = await self._dead_letter(record, error, attempt=1)
         id = run_named_by(record)
         what = f"end what {record.position} names"
-        unmark = False
+        unmark = None
         if id is not None and await self._in_thread(what, self._pending, *id):
             job = await self._in_thread(what, _readable, self._records, id[0])
             operation = self._operations.get(job.operation) if job is not None else None
@@ -105,9 +105,9 @@ class Delivery:
                 held = Held(job, operation, id[1], new_traceparent(), record, [receipt])
                 return await self.end(held, error, letter)
             # As new as its event: on which topic its end belongs is not known here, so it is in the store alone.
-            unmark = await self._in_thread(what, self._records.put_error, *id, error)
+            unmark = await self._in_thread(what, self._failed, id, error)
         if await self._told(letter, receipt):
-            if id is not None and unmark:
+            if id is not None and unmark is not None:
                 await self._in_thread(what, self._records.remove_mark, *id)
             receipt()
         return None
@@ -167,13 +167,16 @@ class Delivery:
 
     def _stored(self, held: Held, outcome: Outcome | None) -> tuple[Ending | None, bool]:
         """How the run ended, None where its job is gone; and whether it had ended before. Blocks."""
-        found = self._ending(*held.id)
-        stored = found or self._store(held, outcome)
+        try:
+            found = self._ending(*held.id)
+            stored = found or self._store(held, outcome) or self._records.ending(*held.id)
+        except Damaged as error:
+            found = stored = _unreadable(held.id, error)
         if not self._records.has_job(held.job.id):
             # Erased, maybe while something of it was being stored, now or by a worker that died of it: nothing may stay.
             self._records.erase(held.job.id)
             return None, False
-        return stored or self._records.ending(*held.id), found is not None
+        return stored, found is not None
 
     def _ending(self, job_id: str, run: str) -> Ending | None:
         """How the run ended, if it did. What of its end is missing because somebody died is stored."""
@@ -262,6 +265,13 @@ class Delivery:
             return self._records.put_cancelled(*held.id)
         return self._records.put_error(*held.id, outcome)
 
+    def _failed(self, id: JobKey, error: ErrorInfo) -> Ending | None:
+        """Blocks."""
+        try:
+            return self._records.put_error(*id, error)
+        except Damaged as damage:
+            return _unreadable(id, damage)
+
     def _event(self, held: Held, ending: Ending) -> Event:
         def of(type_: str, data: BaseModel) -> Event:
             return Event.of(type_, SOURCE, held.job.id, event_id(*held.id), data, held.traceparent)
@@ -286,6 +296,13 @@ def ending_state(outcome: Outcome) -> JobState:
     if not isinstance(outcome, ErrorInfo):
         return JobState.SUCCEEDED
     return JobState.CANCELLED if outcome.code == CANCELLED.code else JobState.FAILED
+
+
+def _unreadable(id: JobKey, error: Damaged) -> Ending:
+    """In place of an end that is there and that nobody can read: told as a failure, it holds up no other run."""
+    logger.error("run %s of job %s has ended, and nobody can read how: %s", id[1], id[0], error.detail)
+    why = InternalError(f"The run has ended, but {error.detail}").info
+    return Ending(JobState.FAILED, key="", body=b"", error=why)
 
 
 def accepted(records: Records, job_id: str) -> bool:

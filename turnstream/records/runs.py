@@ -11,6 +11,7 @@ from schemas.jobs import LIVE_RUN, Params
 from turnstream.object_store.base import ObjectExists, ObjectNotFound
 from turnstream.records.endings import Endings, run_key, runs_prefix
 from turnstream.records.marks import Mark, Marks
+from turnstream.records.objects import Damaged
 
 
 class RunRequest(Value):
@@ -89,9 +90,10 @@ class Runs(Marks, Endings):
     # Attempts
 
     def attempts(self, job_id: str, run: str) -> Attempts:
+        """Those that nobody can read count as none."""
         try:
             return self._get(run_key(job_id, run, "attempts"), Attempts)
-        except ObjectNotFound:
+        except (ObjectNotFound, Damaged):
             return Attempts()
 
     def put_attempts(self, job_id: str, run: str, attempts: Attempts) -> None:
@@ -100,10 +102,10 @@ class Runs(Marks, Endings):
     # Stages
 
     def stage(self, job_id: str, run: str, name: str) -> dict[str, Any] | None:
-        """What a stage of a run found, if it is done."""
+        """What a stage of a run found, if it is done and can be read."""
         try:
             return self._get(_stage_key(job_id, run, name), StageFields).root
-        except ObjectNotFound:
+        except (ObjectNotFound, Damaged):
             return None
 
     def put_stage(self, job_id: str, run: str, name: str, found: Mapping[str, Any]) -> None:
