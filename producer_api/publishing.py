@@ -8,7 +8,7 @@ from schemas.topics import JOB_EVENT_LIMIT
 from turnstream import points
 from turnstream.bus.base import Bus
 from turnstream.publishing import publish_job, requested
-from turnstream.records import Records
+from turnstream.records import Mark, Records
 
 SOURCE = "/turnstream/producer-api"
 
@@ -39,15 +39,15 @@ class Publisher:
         if self._watch.topic_id != topic_id:
             self._watch.announce()
 
-    async def republish(self, job: Job, run: str, topic_id: str, retries: int) -> None:
-        """For a run that was lost on its way after so many retries: it gets those that are left.
+    async def republish(self, job: Job, run: str, topic_id: str, lost: Mark) -> None:
+        """For a run that was lost on its way, after this mark of it was put.
 
         `topic_id` is the incarnation of the topic as it was known before.
         """
         layout = self._watch.require_layout()
-        mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, retries=retries)
+        mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, lost=lost)
         points.passing("sweep.published")
-        await self._threads.run(self._records.note_published, job.id, run, mark)
+        await self._threads.run(self._records.note_published, job.id, run, mark, lost)
 
 
 def require_size(job: Job, run: str) -> None:

@@ -179,7 +179,7 @@ class Sweeper:
         except JobNotFound:  # erased meanwhile
             await self._threads.run(self._records.remove_mark, job_id, run)
             return
-        await self._publisher.republish(job, run, topic_id, mark.attempt)
+        await self._publisher.republish(job, run, topic_id, mark)
 
 
 def _take(marks: Iterator[Pending], count: int) -> list[Pending]:

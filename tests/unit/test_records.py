@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import ErrorInfo, JobNotFound, LayoutMismatch, StoreUnavailable
 from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobState, RunName
-from schemas.topics import Layout
+from schemas.topics import Layout, Topic
 from tests.support.stores import RacedStore, S3Server, WatchedStore, keys, minio_store
 from turnstream.object_store.base import ObjectNotFound, ObjectStore
 from turnstream.object_store.filesystem import FilesystemStore
@@ -275,6 +275,37 @@ def test_a_mark_that_goes_while_pending_is_read_is_left_out(records: Records) ->
     assert next(pending)[0] == job_id(1)
     records.remove_mark(job_id(2), LIVE_RUN)
     assert [id_ for id_, _, _ in pending] == [job_id(3)]
+
+
+QUEUED = Mark(state=MarkState.QUEUED, at=NOON, topic_id="t", partition=3, offset=17)
+RETRIED = QUEUED.model_copy(update={"topic": Topic.JOBS_RETRY, "attempt": 1})
+AGAIN = QUEUED.model_copy(update={"offset": 30})
+
+
+@pytest.mark.parametrize(
+    "found, lost, becomes",
+    [
+        (Mark(state=MarkState.ACCEPTING, at=NOON), None, AGAIN),
+        (None, None, AGAIN),
+        (RETRIED, None, RETRIED),  # by a worker that was quicker
+        (QUEUED, None, QUEUED),  # by a twin of the call
+        (QUEUED, QUEUED, AGAIN),  # by the sweep
+        (RETRIED, QUEUED, RETRIED),  # by the sweep, while a worker had it after all
+    ],
+)
+def test_where_an_event_lies_is_said_unless_it_is_known_better(
+    records: Records, found: Mark | None, lost: Mark | None, becomes: Mark
+) -> None:
+    if found is not None:
+        records.put_mark(job_id(1), LIVE_RUN, found)
+    records.note_published(job_id(1), LIVE_RUN, AGAIN, lost)
+    assert records.mark(job_id(1), LIVE_RUN) == becomes
+
+
+def test_a_run_that_has_ended_gets_no_mark_by_its_publication(records: Records) -> None:
+    records.put_error(job_id(1), LIVE_RUN, FAILURE)
+    records.note_published(job_id(1), LIVE_RUN, AGAIN)
+    assert records.mark(job_id(1), LIVE_RUN) is None
 
 
 def test_attempts_are_counted_a_run(records: Records) -> None:

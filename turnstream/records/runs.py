@@ -10,7 +10,7 @@ from schemas.base import Value
 from schemas.jobs import LIVE_RUN, Params
 from turnstream.object_store.base import ObjectExists, ObjectNotFound
 from turnstream.records.endings import Endings, run_key, runs_prefix
-from turnstream.records.marks import Mark, Marks
+from turnstream.records.marks import Mark, Marks, MarkState
 from turnstream.records.objects import Damaged
 
 
@@ -46,8 +46,13 @@ def _stage_key(job_id: str, run: str, name: str) -> str:
 
 
 class Runs(Marks, Endings):
-    def note_published(self, job_id: str, run: str, mark: Mark) -> None:
-        """Say where the event of a run lies. A worker that was quicker has removed the mark already: then it goes again."""
+    def note_published(self, job_id: str, run: str, mark: Mark, lost: Mark | None = None) -> None:
+        """Say where the event of a run lies, in place of the mark of its submission, or of `lost`. Workers may be quicker: the
+        mark of one that has moved the event meanwhile stays, and of a run that one has ended none does.
+        """
+        found = self.mark(job_id, run)
+        if found is not None and found.state is MarkState.QUEUED and found != lost:
+            return
         self.put_mark(job_id, run, mark)
         if self.ended(job_id, run):
             self.remove_mark(job_id, run)
