@@ -21,6 +21,8 @@ from schemas.topics import JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
 from turnstream.operations import Operations
 
+MOST_RETRIES = 1000
+
 
 class Stage(Enum):
     WAITING = auto()
@@ -142,9 +144,9 @@ def header(record: Record, name: str) -> str:
 
 
 def retries_of(record: Record) -> int:
-    """How often its run was tried again before."""
+    """How often its run was tried again before; MOST_RETRIES stands for more, which nothing of ours says."""
     try:
-        return max(0, int(header(record, "attempt")))
+        return min(max(0, int(header(record, "attempt"))), MOST_RETRIES)
     except ValueError:
         return 0
 

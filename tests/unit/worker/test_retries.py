@@ -166,6 +166,20 @@ async def test_headers_that_anybody_wrote_do_no_harm(tmp_path: Path, name: str, 
     await stack.worker.close()
 
 
+@pytest.mark.parametrize("digits", [20, 4300, 5000])
+async def test_a_number_of_tries_beyond_all_measure_fails_like_any_other(tmp_path: Path, digits: int):
+    """Python writes no integer of more than 4300 digits: one more try than that could be told to nobody."""
+    stack = await LoneWorker(tmp_path, retry_delays=DELAYS).start()
+    job = accept(stack.records, new_job())
+    record = record_of(job_event(job))
+    odd = replace(record, headers=(*record.headers, ("attempt", b"9" * digits)))
+    stack.worker.receive(odd, lambda: stack.came_back.append(0))
+    await fail(stack, (job.id, "live"), EngineFailed("odd").info)
+    await stack.until(lambda: stack.came_back == [0])
+    assert len(stack.bus.records(Topic.JOBS_DLQ if digits <= 4300 else Topic.JOBS_RETRY)) == 1
+    await stack.worker.close()
+
+
 async def test_garbage_on_the_retry_topic_is_refused_like_any_other(stack: LoneWorker):
     for offset, value in enumerate((None, b"\xff", b"{}")):
         stack.worker.receive(
