@@ -105,18 +105,19 @@ class Reruns:
             raise
 
     def _begin(self, job_id: str, run: str, mark: Mark) -> bool:
-        """Put the mark; False where the run was accepted already. Raises JobNotFound where the job was erased meanwhile: the
-        erasure did not see the mark. Blocks.
+        """Put the mark, unless a twin of this call or one that was broken off has put its own; False where the run was accepted
+        already. Raises JobNotFound where the job was erased meanwhile: the erasure did not see the mark. Blocks.
         """
         before = self._records.mark(job_id, run)
         if self._records.ended(job_id, run) if before is None else before.state is MarkState.QUEUED:
             return False
-        self._records.put_mark(job_id, run, mark)
+        if before is None:
+            self._records.put_first_mark(job_id, run, mark)
         self._records.job(job_id)
         return True
 
     async def _undo(self, job_id: str, run: str, mark: Mark) -> None:
-        """Take the mark back, unless a twin of this call has put its own. Should the event have reached the broker all the
+        """Take the mark back, unless it is that of another call. Should the event have reached the broker all the
         same, the run turns up with what it was asked for: the name means nothing else.
         """
         try:
@@ -125,5 +126,5 @@ class Reruns:
             log.warning("job %s, run %s was refused and its mark stays until the sweep: %s", job_id, run, error.detail)
 
     def _take_back(self, job_id: str, run: str, mark: Mark) -> None:
-        if self._records.mark(job_id, run) == mark:
+        if self._records.mark(job_id, run) == mark or not self._records.has_job(job_id):
             self._records.give_up_run(job_id, run)

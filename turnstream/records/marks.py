@@ -64,6 +64,10 @@ class Marks(Objects):
     def put_mark(self, job_id: str, run: str, mark: Mark) -> None:
         self._put(mark_key(job_id, run), mark)
 
+    def put_first_mark(self, job_id: str, run: str, mark: Mark) -> bool:
+        """False where the run has a mark already, which stays."""
+        return self._put_once(mark_key(job_id, run), mark)
+
     def mark(self, job_id: str, run: str) -> Mark | None:
         try:
             return self._get(mark_key(job_id, run), Mark)

@@ -1,6 +1,7 @@
 """Further runs of a job: named, merged, published like the first, listed, cancelled, erased."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -222,6 +223,40 @@ async def test_of_two_same_calls_at_once_one_fails(api, blip, monkeypatch, faili
     assert statuses == {"first": 202, "second": 202} | {failing: 503}
     assert api.records.mark(job_id, "same").state is MarkState.QUEUED
     assert (await job(api, job_id, "same"))["params"]["num_speakers"] == 3
+
+
+async def test_a_call_that_fails_takes_nothing_from_a_twin_that_was_accepted_while_it_began(api, blip, monkeypatch):
+    job_id = await ended_job(api, blip)
+    reruns = api.service.reruns
+    accept, look = reruns._publisher.accept, api.records.mark
+    looked, accepted = asyncio.Event(), threading.Event()
+    calls = iter(("slow", "quick"))
+    loop = asyncio.get_running_loop()
+
+    def slow_after_its_look(*id):
+        found = look(*id)
+        if next(calls, None) == "slow":
+            loop.call_soon_threadsafe(looked.set)
+            assert accepted.wait(30)
+        return found
+
+    monkeypatch.setattr(api.records, "mark", slow_after_its_look)
+    slow = asyncio.create_task(ask(api, job_id, run="same", num_speakers="3"))
+    await looked.wait()
+    assert (await again(api, job_id, run="same", num_speakers="3"))["state"] == "queued"
+    mark = look(job_id, "same")
+
+    async def refuse(*_):
+        raise BrokerUnavailable("away")
+
+    monkeypatch.setattr(reruns._publisher, "accept", refuse)
+    accepted.set()
+    is_problem(await slow, 503, "broker_unavailable")
+    assert look(job_id, "same") == mark
+    assert mark.state is MarkState.QUEUED
+    monkeypatch.setattr(reruns._publisher, "accept", accept)
+    assert (await again(api, job_id, run="same", num_speakers="3"))["state"] == "queued"
+    assert [each.run for each in requests(api)] == ["live", "same"]
 
 
 async def test_a_call_that_was_broken_off_is_completed_by_the_next(api, blip):
