@@ -121,10 +121,6 @@ class Reruns:
         same, the run turns up with what it was asked for: the name means nothing else.
         """
         try:
-            await self._threads.run(self._take_back, job_id, run, mark)
+            await self._threads.run(self._records.give_up_run, job_id, run, mark)
         except TurnstreamError as error:
             log.warning("job %s, run %s was refused and its mark stays until the sweep: %s", job_id, run, error.detail)
-
-    def _take_back(self, job_id: str, run: str, mark: Mark) -> None:
-        if self._records.mark(job_id, run) == mark or not self._records.has_job(job_id):
-            self._records.give_up_run(job_id, run)

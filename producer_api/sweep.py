@@ -169,7 +169,7 @@ class Sweeper:
             case Action.ERASE if run in (LIVE_RUN, ERASURE):
                 await self._threads.run(self._records.erase, job_id)
             case Action.ERASE:
-                await self._threads.run(self._records.give_up_run, job_id, run)
+                await self._threads.run(self._records.give_up_run, job_id, run, mark)
             case _:
                 await self._threads.run(self._records.remove_mark, job_id, run)
 

@@ -112,21 +112,24 @@ class Requeue:
         return mark.state.value if mark is not None and mark.state is MarkState.QUEUED else None
 
     async def _ask(self, job: Job, run: str) -> None:
-        await asyncio.to_thread(self._begin, job.id, run)
+        mark = Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC))
+        await asyncio.to_thread(self._begin, job.id, run, mark)
         try:
-            mark = await publish_job(self._bus, self._layout, job, run, topic_id=self._jobs_id, source=SOURCE)
+            queued = await publish_job(self._bus, self._layout, job, run, topic_id=self._jobs_id, source=SOURCE)
         except TurnstreamError:
-            await asyncio.to_thread(self._records.give_up_run, job.id, run)  # its name stays: the next try takes it up
+            await asyncio.to_thread(
+                self._records.give_up_run, job.id, run, mark
+            )  # its name stays: the next takes it up
             raise
-        await asyncio.to_thread(self._records.note_published, job.id, run, mark)
+        await asyncio.to_thread(self._records.note_published, job.id, run, queued)
 
-    def _begin(self, job_id: str, run: str) -> None:
+    def _begin(self, job_id: str, run: str, mark: Mark) -> None:
         """Put the mark. Raises JobNotFound where the job was erased meanwhile: the erasure did not see what we stored. Blocks."""
-        self._records.put_mark(job_id, run, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+        self._records.put_first_mark(job_id, run, mark)
         try:
             self._records.job(job_id)
         except JobNotFound:
-            self._records.give_up_run(job_id, run)
+            self._records.give_up_run(job_id, run, mark)
             raise
 
 

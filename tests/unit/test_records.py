@@ -277,6 +277,7 @@ def test_a_mark_that_goes_while_pending_is_read_is_left_out(records: Records) ->
     assert [id_ for id_, _, _ in pending] == [job_id(3)]
 
 
+ACCEPTED = Mark(state=MarkState.ACCEPTING, at=NOON)
 QUEUED = Mark(state=MarkState.QUEUED, at=NOON, topic_id="t", partition=3, offset=17)
 RETRIED = QUEUED.model_copy(update={"topic": Topic.JOBS_RETRY, "attempt": 1})
 AGAIN = QUEUED.model_copy(update={"offset": 30})
@@ -525,13 +526,22 @@ def test_a_run_that_is_given_up_leaves_what_its_name_means(records: Records, sto
     job = create(records, make_job())
     for run in ("run-2", "run-20"):
         records.request_run(job.id, run, RunRequest(params={}, created_at=NOON))
-        records.put_mark(job.id, run, Mark(state=MarkState.ACCEPTING, at=NOON))
+        records.put_mark(job.id, run, ACCEPTED)
     before = keys(store)
-    records.give_up_run(job.id, "run-2")
+    records.give_up_run(job.id, "run-2", ACCEPTED)
     assert set(before) - set(keys(store)) == {f"pending/{job.id}/run-2"}
     store.delete(f"jobs/{job.id}/job.json")  # as an erasure does first
-    records.give_up_run(job.id, "run-20")
+    records.give_up_run(job.id, "run-20", ACCEPTED)
     assert not any(job.id in key for key in keys(store) if not key.startswith("index/"))
+
+
+def test_who_gives_up_a_run_takes_back_no_mark_but_its_own(records: Records) -> None:
+    job = create(records, make_job())
+    records.put_mark(job.id, "run-2", QUEUED)
+    records.give_up_run(job.id, "run-2", ACCEPTED)
+    assert records.mark(job.id, "run-2") == QUEUED
+    assert not records.put_first_mark(job.id, "run-2", ACCEPTED)
+    assert records.mark(job.id, "run-2") == QUEUED
 
 
 # What networks said
@@ -605,7 +615,7 @@ def test_every_call_passes_on_that_the_store_is_away(records: Records, store: Me
         lambda: records.run_names(job.id),
         lambda: records.has_run(job.id, "run-2"),
         lambda: records.job_of_run(job.id, "run-2"),
-        lambda: records.give_up_run(job.id, "run-2"),
+        lambda: records.give_up_run(job.id, "run-2", ACCEPTED),
         lambda: records.analysis(job.id, "3f2a9c"),
         lambda: records.keep_analysis(job.id, "3f2a9c", b""),
     ]

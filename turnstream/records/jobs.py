@@ -129,14 +129,16 @@ class Records(Runs, DeadLetters, Agreements):
         if not exists(self.store, _job_key(job_id)):
             self.store.delete(key)
 
-    def give_up_run(self, job_id: str, run: str) -> None:
-        """Take back the mark of a further run that was not accepted. Its request stays: its event may be with the broker all the
-        same, and whoever took the name for something else would get what that event asks for. Of an erased job nothing stays.
+    def give_up_run(self, job_id: str, run: str, mark: Mark) -> None:
+        """Take back the mark of a further run that was not accepted, unless another call has put its own.
+
+        Its request stays: its event may be with the broker all the same, and whoever took the name for something else would get
+        what that event asks for. Of an erased job nothing stays.
         """
-        if exists(self.store, _job_key(job_id)):
-            self.remove_mark(job_id, run)
-        else:
+        if not self.has_job(job_id):
             self.erase(job_id)
+        elif self.mark(job_id, run) == mark:
+            self.remove_mark(job_id, run)
 
     def erase(self, job_id: str) -> None:
         """Remove everything about a job, or what a submission that never came to its end left behind.
