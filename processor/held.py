@@ -14,10 +14,10 @@ from processor.metrics import Queues
 from processor.receipts import Receipt
 from processor.scheduler import Ticket
 from schemas.errors import EventInvalid, UnknownOperation
-from schemas.events import JOB_REQUESTED, Event
+from schemas.events import JOB_REQUESTED, Event, size_of
 from schemas.jobs import Job, JobKey, JobRequested, Lane
 from schemas.operation import Operation
-from schemas.topics import JOB_EVENT_LIMIT
+from schemas.topics import HEADERS_LIMIT, JOB_EVENT_LIMIT
 from turnstream.bus.base import Record
 from turnstream.operations import Operations
 
@@ -121,6 +121,11 @@ def read(record: Record, operations: Operations) -> Held:
     """Raises EventInvalid, EventVersionUnknown, UnknownOperation."""
     if record.value is not None and len(record.value) > JOB_EVENT_LIMIT:
         raise EventInvalid(f"the record has {len(record.value)} bytes; a job event has at most {JOB_EVENT_LIMIT}")
+    around = len(record.key or b"") + size_of(record.headers)
+    if around > HEADERS_LIMIT:
+        raise EventInvalid(
+            f"the record's key and headers have {around} bytes; a job event's have at most {HEADERS_LIMIT}"
+        )
     event = Event.parse(record.headers, record.value)
     request = event.read(JOB_REQUESTED, JobRequested)
     operation = operations.get(request.operation)

@@ -26,6 +26,11 @@ Headers = tuple[tuple[str, bytes], ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def size_of(headers: Headers) -> int:
+    """Bytes they take in a record, or a few more. Kafka's headers may be without a value."""
+    return sum(len(name.encode()) + len(value or b"") + 10 for name, value in headers)
+
+
 def new_traceparent() -> str:
     """The root of a W3C trace context: https://www.w3.org/TR/trace-context/#traceparent-header"""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

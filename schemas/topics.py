@@ -30,6 +30,8 @@ class TopicSpec(Value):
 
 JOB_EVENT_LIMIT = 256 << 10
 """Bytes a job event may have at most."""
+HEADERS_LIMIT = 256 << 10
+"""Bytes its key and headers may have at most, and those that a dead letter keeps: so all of it fits, with what is added."""
 DEAD_LETTER_LIMIT = 8 << 20
 """Bytes of a record that the dead letter topic still takes as it came."""
 SLOTS = 13

@@ -1,4 +1,5 @@
 """A dead letter: a record that was set aside on `gpu-jobs.dlq`, as it came but for headers that say why.
+Those of its own headers for which there is no room in HEADERS_LIMIT are left out.
 
 error, detail   code of the error, and its words
 attempt         how often the job was tried
@@ -12,9 +13,9 @@ from pydantic import ValidationError
 
 from schemas.base import Value
 from schemas.errors import ErrorInfo, EventInvalid, StoreUnavailable
-from schemas.events import Event, Headers
+from schemas.events import Event, Headers, size_of
 from schemas.jobs import JobId, JobKey, RunName
-from schemas.topics import DEAD_LETTER_LIMIT
+from schemas.topics import DEAD_LETTER_LIMIT, HEADERS_LIMIT
 from turnstream.bus.base import Position, Record
 from turnstream.records import Records
 
@@ -62,8 +63,7 @@ def set_aside(records: Records, record: Record, error: ErrorInfo, attempt: int) 
         key = records.keep_dead_letter(value)
         stored = Stored(object=key, size=len(value), sha256=key.rpartition("/")[2], src=str(record.position))
         value, headers = stored.model_dump_json().encode(), headers | {"stored": "1"}
-    theirs = ((name, content) for name, content in record.headers if name not in OURS)
-    return value, (*theirs, *((name, content.encode()) for name, content in headers.items()))
+    return value, (*_theirs(record.headers), *((name, content.encode()) for name, content in headers.items()))
 
 
 def read(record: Record) -> DeadLetter:
@@ -103,6 +103,17 @@ def run_named_by(record: Record) -> JobKey | None:
     except (EventInvalid, ValidationError):
         return None
     return named.job_id, named.run
+
+
+def _theirs(headers: Headers) -> Headers:
+    """Those that are not ours, as far as there is room for them."""
+    kept: list[tuple[str, bytes]] = []
+    room = HEADERS_LIMIT
+    for header in headers:
+        if header[0] not in OURS and (size := size_of((header,))) <= room:
+            kept.append(header)
+            room -= size
+    return tuple(kept)
 
 
 def _position(text: str) -> Position | None:

@@ -15,7 +15,7 @@ from processor.finished import SPAN, Finished
 from processor.outbox import Message, Outbox
 from processor.receipts import Receipt, Receipts
 from processor.transactional import Transactional
-from schemas.topics import DEAD_LETTER_LIMIT, Topic
+from schemas.topics import DEAD_LETTER_LIMIT, HEADERS_LIMIT, Topic
 from tests.support.worker import FreeFlow
 from tests.support.worlds import DEAD, JOBS, ON_KAFKA, RESULTS, Kafka, World
 from turnstream import points
@@ -126,7 +126,7 @@ async def test_a_message_arrives_as_it_was_sent(owner: Owner, bus: Bus, key, val
 
 
 async def test_a_large_dead_letter_is_taken(owner: Owner, bus: Bus):
-    letter = Message(Topic.JOBS_DLQ, 0, None, bytes(DEAD_LETTER_LIMIT))
+    letter = Message(Topic.JOBS_DLQ, 0, None, bytes(DEAD_LETTER_LIMIT), (("large", bytes(HEADERS_LIMIT)),))
     receipt = owner.receive(0)
     assert await owner.outbox.send([letter, event(receipt)], [receipt])
     (record,) = await told(bus, Topic.JOBS_DLQ)

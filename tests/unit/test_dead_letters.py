@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import EngineCrashed, EventInvalid, StoreUnavailable
-from schemas.events import Headers
-from schemas.topics import DEAD_LETTER_LIMIT, Layout, Topic
+from schemas.events import Headers, size_of
+from schemas.topics import DEAD_LETTER_LIMIT, HEADERS_LIMIT, Layout, Topic
 from tests.support.stores import keys
 from tests.support.worker import job_event, new_job, record_of
 from turnstream.bus.base import Position, Record
@@ -78,6 +78,14 @@ async def test_the_largest_value_that_the_topic_takes_goes_there(records: Record
     value, headers = set_aside(records, came(HUGE[1:]), EventInvalid().info, 1)
     assert (await through_the_topic(value, headers)).value == HUGE[1:]
     assert keys(records.store) == []
+
+
+def test_headers_for_which_there_is_no_room_are_left_out(records: Records):
+    mine: Headers = (("ce_id", b"1"), ("large", bytes(HEADERS_LIMIT)), *((f"x{n}", bytes(999)) for n in range(1000)))
+    value, headers = set_aside(records, came(HUGE[1:], mine), EventInvalid("large").info, 1)
+    assert headers[:2] == (("ce_id", b"1"), ("x0", bytes(999)))
+    assert dict(headers)["src"] == b"gpu-jobs/3/41"
+    assert len(value or b"") + size_of(headers) <= DEAD_LETTER_LIMIT + HEADERS_LIMIT + 500
 
 
 def test_the_store_is_asked_before_anything_refers_to_it(records: Records, monkeypatch):

@@ -67,6 +67,7 @@ async def test_no_more_jobs_are_open_than_the_batch_size_and_the_rest_follow(sta
         (lambda e: (e.headers, b'{"job_id": 1}'), b"event_invalid"),
         (lambda e: (e.headers, b"[" * 200_000), b"event_invalid"),
         (lambda e: (e.headers, e.data + b" " * (256 << 10)), b"event_invalid"),
+        (lambda e: ((*e.headers, ("mine", bytes(256 << 10))), e.data), b"event_invalid"),
         (lambda e: (e.headers, e.data.replace(b'"diarize"', b'"sing"')), b"unknown_operation"),
         (lambda e: (e.headers, e.data.replace(b'"diarize"', b"[]")), b"event_invalid"),
         (
