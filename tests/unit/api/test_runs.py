@@ -326,6 +326,19 @@ async def test_a_run_is_cancelled_by_itself_and_erased_with_its_job(api, blip):
     assert len(api.bus.records(Topic.JOB_CONTROL)) == 2  # run-2 before, run-3 now
 
 
+async def test_of_a_job_erased_while_it_is_cancelled_nothing_stays(api, blip, monkeypatch):
+    job_id = await api.new_job(blip)
+    put_cancelled = api.records.put_cancelled
+
+    def erased_before(*id):
+        api.records.erase(job_id)
+        return put_cancelled(*id)
+
+    monkeypatch.setattr(api.records, "put_cancelled", erased_before)
+    await api.client.post(f"/api/v1/jobs/{job_id}/cancel")
+    assert api.kept() == []
+
+
 async def test_erasing_one_run_is_refused(api, blip):
     job_id = await ended_job(api, blip)
     response = await api.client.delete(f"/api/v1/jobs/{job_id}", params={"run": "live"})
