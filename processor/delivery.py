@@ -7,7 +7,7 @@ event: a mark that is left behind then goes when the record comes again, or with
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -186,8 +186,10 @@ class Delivery:
         return ending
 
     async def _untold(self, held: Held) -> bool:
-        """Whether the end of a run is still to be told. It was where the mark is gone, and where the mark names a record that is
-        settled: then somebody died before the mark was removed, which is done here.
+        """Whether the end of a run is still to be told. It was where the mark is gone, and where a record is settled that only
+        the end can have settled: then somebody died before the mark was removed, which is done here.
+
+        Such a record is the one that the mark names; and before the first retry any of `gpu-jobs`, as there may be copies.
         """
         what = f"look for the mark of {held.job.id}"
         if not await self._in_thread(what, self._records.is_pending, *held.id):
@@ -195,10 +197,18 @@ class Delivery:
         mark = await self._in_thread(what, _readable_mark, self._records, *held.id)
         if mark is None or mark.partition is None or mark.offset is None:
             return True
-        marked = Position(mark.topic, mark.partition, mark.offset)
-        if not await self._outbox.settled(marked) or not await self._in_thread(what, self._records.ended, *held.id):
+        proofs = [Position(mark.topic, mark.partition, mark.offset)]
+        if mark.attempt == 0 and mark.topic == Topic.JOBS:
+            proofs += [each.position for each in held.receipts if each.position.topic == Topic.JOBS]
+        if not await self._any_settled(proofs) or not await self._in_thread(what, self._records.ended, *held.id):
             return True
         await self._clear(held)
+        return False
+
+    async def _any_settled(self, positions: Iterable[Position]) -> bool:
+        for position in positions:
+            if await self._outbox.settled(position):
+                return True
         return False
 
     async def _clear(self, held: Held) -> None:

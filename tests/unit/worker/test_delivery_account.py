@@ -1,5 +1,7 @@
 """Deliveries over an outbox that keeps account of what is settled: what was told before is known, whatever its answer was."""
 
+from dataclasses import replace
+
 import pytest
 
 from processor.at_least_once import AtLeastOnce
@@ -9,6 +11,8 @@ from tests.support.delivering import IN_ORDER, LAYOUT, Bench, Killed
 from turnstream.bus.base import Position
 from turnstream.bus.memory import MemoryBus
 from turnstream.operations import installed
+
+LATER = Position("gpu-jobs", 0, 9)
 
 
 class Ledger(AtLeastOnce):
@@ -40,9 +44,10 @@ class Accounted(Bench):
     def delivery(self) -> Delivery:
         return Delivery(self.records, self.bus, self.ledger, LAYOUT, installed(), self.broker)
 
-    def mark_at(self, position: Position) -> None:
+    def mark_at(self, position: Position, attempt: int = 0) -> None:
         mark = self.records.mark(*self.id)
-        at = {"topic": position.topic, "partition": position.partition, "offset": position.offset}
+        place = {"topic": position.topic, "partition": position.partition, "offset": position.offset}
+        at = place | {"attempt": attempt}
         self.records.put_mark(*self.id, mark.model_copy(update=at))
         self.steps.clear()
 
@@ -71,6 +76,36 @@ async def test_killed_between_event_and_mark_the_event_is_not_told_again():
     bench.steps.clear()
     assert await bench.delivery.settled(bench.held())
     assert bench.steps == IN_ORDER[3:]
+    assert len(bench.events()) == 1
+    assert not bench.records.is_pending(*bench.id)
+
+
+async def test_killed_before_the_mark_is_removed_a_copy_that_it_names_tells_nothing_again():
+    bench = Accounted()
+    bench.mark_at(LATER)
+    bench.steps.kill_before = 3
+    with pytest.raises(Killed):
+        await bench.end(bench.result())
+    bench.steps.kill_before = None
+    bench.steps.clear()
+    both = bench.held()
+    both.receipts.append(bench.receipt(replace(both.record, position=LATER)))
+    assert not await bench.delivery.settled(both)
+    await bench.delivery.end(both, None)
+    assert bench.steps == [*IN_ORDER[3:], "ack"]
+    assert len(bench.events()) == 1
+    assert not bench.records.is_pending(*bench.id)
+
+
+async def test_a_copy_that_a_retry_has_settled_says_nothing_of_the_end():
+    bench = Accounted()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    bench.mark_at(LATER, attempt=1)
+    bench.records.put_cancelled(*bench.id)
+    both = bench.held()
+    bench.ledger.finished.add(both.record.position)
+    both.receipts.append(bench.receipt(replace(both.record, position=LATER)))
+    await bench.delivery.end(both, None)
     assert len(bench.events()) == 1
     assert not bench.records.is_pending(*bench.id)
 
