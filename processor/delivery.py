@@ -65,14 +65,15 @@ class Delivery:
         held.acknowledge(settled)
         return not held.receipts
 
-    async def end(self, held: Held, outcome: Outcome | None, letter: Message | None = None) -> None:
+    async def end(self, held: Held, outcome: Outcome | None, letter: Message | None = None) -> JobState | None:
         """Bring a run to its end with `outcome`, or, where it is None, do what is missing of the end it has. `letter` goes out
         with it, in place of the dead letter that the end itself may call for.
 
         Where its records are not ours any more it is not told: they come again, here or elsewhere, and it is told then.
+        Returns how it ended if it was told here.
         """
         points.passing("delivery.computed")
-        told = False
+        ending, told = None, False
         while not told:
             ending = await self._settle(held, outcome)
             points.passing("delivery.ended")
@@ -87,8 +88,12 @@ class Delivery:
                 held.acknowledge(receipts)
                 points.passing("delivery.acknowledged")
             elif not await self._anew(held, receipts):
-                return
+                return None
         await self._settle_copies(held)
+        return ending.state if ending is not None else None
+
+    async def ended(self, held: Held) -> bool:
+        return await self._in_thread(f"look at {held.job.id}", self._records.ended, *held.id)
 
     async def refuse(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
         """Set aside a record that cannot be read, and end the run it names with the same error: left pending, it would be
@@ -103,14 +108,14 @@ class Delivery:
             operation = self._operations.get(job.operation) if job is not None else None
             if job is not None and operation is not None:
                 held = Held(job, operation, id[1], new_traceparent(), record, [receipt])
-                return await self.end(held, error, letter)
+                await self.end(held, error, letter)
+                return
             # As new as its event: on which topic its end belongs is not known here, so it is in the store alone.
             unmark = await self._in_thread(what, self._failed, id, error)
         if await self._told(letter, receipt):
             if id is not None and unmark is not None:
                 await self._in_thread(what, self._records.remove_mark, *id)
             receipt()
-        return None
 
     async def retry(self, held: Held, error: ErrorInfo, tier: int, attempt: int, not_before: float) -> bool:
         """Have the run tried again from `gpu-jobs.retry`, for the `attempt`th time, not before then (seconds since 1970). Its

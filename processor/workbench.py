@@ -11,7 +11,7 @@ from collections.abc import Callable, Container
 
 from processor import stages
 from processor.admission import Admission
-from processor.delivery import Delivery, Outcome, ending_state
+from processor.delivery import Delivery, Outcome
 from processor.engine_port import EnginePort
 from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
 from processor.held import Held, Stage
@@ -328,9 +328,9 @@ class Workbench:
         await self.leases.let_go(held.id)
         told = tuple(held.receipts)
         if not (isinstance(outcome, ErrorInfo) and await self._retried(held, outcome)):
-            await self._delivery.end(held, outcome)
-            if outcome is not None:
-                self.metrics.ended(held.operation.name, ending_state(outcome))
+            state = await self._delivery.end(held, outcome)
+            if state is not None:
+                self.metrics.ended(held.operation.name, state)
         self.progress.settled()
         # A copy that came meanwhile finds out for itself what is left to do; what is not ours any more is dropped.
         held.receipts = [receipt for receipt in held.receipts if receipt not in told]

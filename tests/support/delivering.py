@@ -6,6 +6,7 @@ from processor.held import Held, read
 from processor.receipts import Receipt, Receipts
 from schemas.errors import BrokerUnavailable, StoreUnavailable
 from schemas.events import Event
+from schemas.jobs import JobState
 from schemas.results import DiarizationResult
 from schemas.topics import Layout
 from tests.support.worker import FreeFlow, accept, finished, job_event, new_job, record_of
@@ -95,9 +96,9 @@ class Bench:
     def delivery(self) -> Delivery:
         return Delivery(self.records, self.bus, AtLeastOnce(self.bus), LAYOUT, installed(), self.broker)
 
-    async def end(self, outcome) -> None:
+    async def end(self, outcome) -> JobState | None:
         await self.bus.ensure_topics(LAYOUT.topics())
-        await self.delivery.end(self.held(), outcome)
+        return await self.delivery.end(self.held(), outcome)
 
     def events(self, topic: str = "diarization-results") -> list[Event]:
         return [Event.parse(record.headers, record.value) for record in self.bus.records(topic)]
