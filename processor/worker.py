@@ -159,6 +159,7 @@ class Worker:
             return
         if record.position.topic == Topic.JOBS_RETRY:
             self._retries.hold(held, receipt)
+            self._tasks.spawn(self._hasten_if_ended(held))
         else:
             self._bench.take(held, receipt)
 
@@ -169,6 +170,11 @@ class Worker:
     def _due(self, held: Held, receipt: Receipt) -> None:
         held.receipts.append(receipt)
         self._tasks.spawn(self._forward(held, receipt))
+
+    async def _hasten_if_ended(self, held: Held) -> None:
+        """A cancel may have come before its record did."""
+        if await self._delivery.ended(held):
+            self._retries.hasten(held.id)
 
     async def _forward(self, held: Held, receipt: Receipt) -> None:
         if not await self._delivery.settled(held):

@@ -140,6 +140,19 @@ async def test_a_run_that_was_cancelled_meanwhile_does_not_wait_for_its_retry(tm
     await stack.worker.close()
 
 
+async def test_a_run_that_was_cancelled_before_its_retry_came_does_not_wait_for_it(tmp_path: Path):
+    stack = await LoneWorker(tmp_path, retry_delays=DELAYS).start()
+    id = stack.submit()
+    await fail(stack, id, StoreUnavailable("full").info)
+    await stack.until(lambda: stack.acked == [0])
+    stack.records.put_cancelled(*id)
+    await stack.come_back()
+    await stack.until(lambda: stack.acked == [0, 1])
+    assert stack.told()[0].read(DIARIZE.failed, RunFailed).error.code == "job_cancelled"
+    assert stack.engine.opened == [id]
+    await stack.worker.close()
+
+
 async def test_of_a_job_that_was_erased_meanwhile_nothing_comes_back(stack: LoneWorker):
     id = stack.submit()
     await fail(stack, id, StoreUnavailable("full").info)
