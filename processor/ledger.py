@@ -57,6 +57,8 @@ class Ledger:
         self._transactions: Transactions | None = None
         self._finished: Finished | None = None
         self._waiting: list[Letter] = []
+        self._turn = False
+        """Whether it is that of the letters without `placed`."""
         self._work: asyncio.Task[None] | None = None
 
     async def settled(self, offset: int) -> bool:
@@ -113,7 +115,7 @@ class Ledger:
         letters = self._to_be_told()
         if not letters:
             return True
-        letters, finished = self._with_room(letters)
+        letters, finished = self._next(letters)
         if letters:
             async with asyncio.timeout(ATTEMPT_LIMIT):
                 await self._transactions.commit(letters, finished)
@@ -126,15 +128,29 @@ class Ledger:
         """Those that wait and are still ours to tell; the others are answered."""
         for letter in tuple(self._waiting):
             if letter.receipts or letter.messages:
-                letter.receipts = [each for each in letter.receipts if each.holds and not self._knows(each)]
+                letter.receipts = [each for each in letter.receipts if each.holds and not self.knows(each)]
                 if not letter.receipts:
                     self._answer(letter, False)
             elif self._finished is not None:
                 self._answer(letter, True)
         return list(self._waiting)
 
-    def _knows(self, receipt: Receipt) -> bool:
+    def knows(self, receipt: Receipt) -> bool:
+        """Whether it is settled, as far as is known here."""
         return self._finished is not None and receipt.position.offset in self._finished
+
+    def _next(self, letters: list[Letter]) -> tuple[list[Letter], Finished]:
+        """What goes into the next transaction. Those that wait for the store within it go apart from the others, by turns: a
+        store that hangs keeps no end from being told.
+        """
+        kinds = [[letter for letter in letters if (letter.placed is None) is plain] for plain in (True, False)]
+        self._turn = not self._turn
+        for kind in sorted(filter(None, kinds), key=lambda kind: (kind[0].placed is None) is not self._turn):
+            chosen, finished = self._with_room(kind)
+            if chosen:
+                return chosen, finished
+        assert self._finished is not None  # noqa: S101
+        return [], self._finished
 
     def _with_room(self, letters: list[Letter]) -> tuple[list[Letter], Finished]:
         """As many as one transaction takes and the commit can name, and what is finished with them."""

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from processor import ledger
+from processor import ledger, persistence
 from processor.finished import SPAN, Finished
 from processor.ledger import Ledger
+from processor.outbox import Placed
 from processor.receipts import Receipts
 from processor.transactions import Told
 from tests.support.worker import FreeFlow
@@ -15,9 +16,10 @@ from turnstream.bus.base import Position
 
 
 class Book:
-    """Transactions that always succeed."""
+    """Transactions that succeed, but for those in which a mark hangs."""
 
     finished = Finished()
+    hanging: Placed | None = None
 
     async def open(self) -> Finished:
         return self.finished
@@ -25,6 +27,8 @@ class Book:
     async def commit(self, told: Sequence[Told], finished: Finished) -> None:
         assert told
         assert finished.fits
+        if self.hanging is not None and self.hanging in [each.placed for each in told]:
+            raise TimeoutError
         self.finished = finished
 
     async def close(self) -> None: ...
@@ -42,3 +46,21 @@ async def test_those_without_room_do_not_keep_out_the_one_that_makes_it(monkeypa
         assert await told.settle((), [first], None)
         assert await asyncio.gather(*waiting) == [True, True, True]
     assert book.finished == Finished(SPAN + 13)
+
+
+async def test_a_mark_that_hangs_keeps_no_end_from_being_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(persistence, "LONGEST_DELAY", 0.01)
+
+    async def hang(positions: Sequence[Position]) -> None: ...
+
+    book, receipts = Book(), Receipts(FreeFlow(), 1 << 20)
+    book.hanging = hang
+    retried, *ended = (receipts.take(Position("gpu-jobs", 0, offset), lambda: None) for offset in range(5))
+    told = Ledger("gpu-jobs/0", lambda: book, heartbeat=0.2)
+    retrying = asyncio.create_task(told.settle((), [retried], hang))
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*(told.settle((), [each], None) for each in ended)) == [True] * 4
+        assert not retrying.done()
+        book.hanging = None
+        assert await retrying
+    assert book.finished == Finished(5)
