@@ -123,10 +123,10 @@ class Delivery:
         """
         extra = {"attempt": str(attempt), "not_before": f"{not_before:.3f}", "error": error.code}
         message = _again(held.record, Topic.JOBS_RETRY, tier, extra)
-        receipts = tuple(held.receipts)
-        if not await self._outbox.send((message,), receipts, await self._moving_mark(held.id, message, attempt)):
-            held.acknowledge(await self._settled(held))  # maybe by this very call, and the broker's answer was lost
-            return False
+        placed = await self._moving_mark(held.id, message, attempt)
+        while not await self._outbox.send((message,), receipts := tuple(held.receipts), placed):
+            if not await self._anew(held, receipts):
+                return False
         held.acknowledge(receipts)
         await self._settle_copies(held)
         return True

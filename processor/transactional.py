@@ -44,9 +44,12 @@ class Transactional(Outbox):
                 by_place.setdefault((receipt.position.topic, receipt.position.partition), []).append(receipt)
         told = False
         for place, theirs in by_place.items():
-            # Copies of a run in several partitions are rare: the first of them that is not settled brings the messages along.
-            what = ((), theirs, None) if told else (messages, theirs, placed)
-            told = await self._ledger(place).settle(*what) or told
+            # Copies of a run in several partitions are rare: the first of them brings the messages along.
+            ledger, what = self._ledger(place), ((), theirs, None) if told else (messages, theirs, placed)
+            if await ledger.settle(*what):
+                told = True
+            elif not told and any(map(ledger.knows, theirs)):
+                return False  # maybe by this very call, and the broker's answer was lost
         return told
 
     def assigned(self, places: Collection[tuple[str, int]]) -> None:

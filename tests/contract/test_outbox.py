@@ -273,13 +273,27 @@ class TestTransactional:
         assert await told_of(bus) == ["gpu-jobs/0/4"]
         assert (await committed(world), await committed(world, 1)) == (Finished(5), Finished(8))
 
-    async def test_of_copies_the_first_that_is_not_settled_brings_the_messages(
+    async def test_of_copies_of_which_one_is_settled_nothing_is_told_before_that_is_known(
         self, owner: Owner, bus: Bus, world: Kafka
     ):
         assert await owner.outbox.send([], [owner.receive(4)])  # moved to a retry, say
-        assert await owner.end(owner.receive(4), owner.receive(7, partition=1))
-        assert await told_of(bus) == ["gpu-jobs/0/4"]
+        copy = owner.receive(7, partition=1)
+        assert not await owner.end(owner.receive(4), copy)
+        assert await told(bus) == []
+        assert await owner.end(copy)
+        assert await told_of(bus) == ["gpu-jobs/1/7"]
         assert await committed(world, 1) == Finished(8)
+
+    async def test_copies_are_told_once_though_the_answer_to_the_first_commit_is_lost(
+        self, owner: Owner, bus: Bus, world: Kafka, on_point: Callable[..., None]
+    ):
+        def fail() -> None:
+            raise TimeoutError
+
+        on_point("transaction.committed", fail)
+        assert not await owner.end(owner.receive(4), owner.receive(7, partition=1))
+        assert await told_of(bus) == ["gpu-jobs/0/4"]
+        assert (await committed(world), await committed(world, 1)) == (Finished(5), Finished())
 
     async def test_a_worker_of_an_older_assignment_tells_nothing(self, owner: Owner, bus: Bus, world: Kafka):
         receipt = owner.receive(0)
