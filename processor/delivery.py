@@ -26,7 +26,7 @@ from schemas.results import RunCompleted, RunFailed
 from schemas.topics import Layout, Topic
 from turnstream import points
 from turnstream.bus.base import Bus, Position, Record
-from turnstream.dead_letters import run_named_by, set_aside
+from turnstream.dead_letters import key_of, run_named_by, set_aside
 from turnstream.operations import Operations
 from turnstream.records import CANCELLED, Damaged, Ending, Mark, Records, reference
 from turnstream.settings import BrokerKind, KiB
@@ -163,7 +163,7 @@ class Delivery:
         what = f"set {record.position} aside"
         value, headers = await self._in_thread(what, set_aside, self._records, record, error, attempt)
         logger.warning("%s goes to %s: %s: %s", record.position, Topic.JOBS_DLQ, error.code, error.detail)
-        return Message(Topic.JOBS_DLQ, 0, record.key, value, headers)
+        return Message(Topic.JOBS_DLQ, 0, key_of(record), value, headers)
 
     async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:
         """The end of the run, stored if it had none. None where nothing is left to tell: told before, or erased."""

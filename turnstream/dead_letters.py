@@ -1,5 +1,5 @@
 """A dead letter: a record that was set aside on `gpu-jobs.dlq`, as it came but for headers that say why.
-Those of its own headers for which there is no room in HEADERS_LIMIT are left out.
+Those of its own headers for which there is no room in HEADERS_LIMIT are left out, and so is a key that has none there.
 
 error, detail   code of the error, and its words
 attempt         how often the job was tried
@@ -64,6 +64,11 @@ def set_aside(records: Records, record: Record, error: ErrorInfo, attempt: int) 
         stored = Stored(object=key, size=len(value), sha256=key.rpartition("/")[2], src=str(record.position))
         value, headers = stored.model_dump_json().encode(), headers | {"stored": "1"}
     return value, (*_theirs(record.headers), *((name, content.encode()) for name, content in headers.items()))
+
+
+def key_of(record: Record) -> bytes | None:
+    """The key of its dead letter."""
+    return record.key if len(record.key or b"") <= HEADERS_LIMIT else None
 
 
 def read(record: Record) -> DeadLetter:

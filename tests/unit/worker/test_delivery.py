@@ -9,7 +9,7 @@ from schemas.errors import AudioUnreadable, EngineCrashed, EventInvalid, StoreUn
 from schemas.events import event_id
 from schemas.operations import DIARIZE
 from schemas.results import DiarizationCompleted, RunFailed
-from schemas.topics import DEAD_LETTER_LIMIT
+from schemas.topics import DEAD_LETTER_LIMIT, HEADERS_LIMIT
 from tests.support.delivering import IN_ORDER, LAYOUT, Bench, Killed
 from tests.support.worker import record_of
 from turnstream import dead_letters
@@ -220,6 +220,19 @@ async def test_a_record_that_cannot_be_read_is_set_aside_as_it_came():
     }
     assert dead_letters.original(bench.records, dead_letters.read(second)) == huge.value
     assert bench.steps.count("ack") == 2
+
+
+async def test_what_is_around_a_value_and_too_large_for_the_topic_is_left_out():
+    """Compressed it came through: sent again and again it would hold up whatever is told with it."""
+    bench = Bench()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    event = record_of(bench.event)
+    fat = replace(event, key=bytes(HEADERS_LIMIT + 1), headers=(("fat", bytes(HEADERS_LIMIT)), *event.headers))
+    await bench.delivery.refuse(fat, EventInvalid().info, bench.receipt(fat))
+    (letter,) = bench.bus.records("gpu-jobs.dlq")
+    assert letter.key is None
+    assert dead_letters.read(letter).id == (bench.job.id, "live")
+    assert "fat" not in dict(letter.headers)
 
 
 async def test_an_event_with_bad_data_of_a_pending_run_is_set_aside_and_ends_the_run():
