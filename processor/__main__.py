@@ -80,7 +80,7 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
     from processor.engine_process import EngineProcess
     from processor.worker import Worker
 
-    outbox = _outbox(settings, bus)
+    outbox = _outbox(settings, bus, laid_out.incarnation)
     app = GpuApp(settings, outbox)
     worker = Worker(settings, records, bus, laid_out.layout, installed(), EngineProcess(settings), app, outbox)
     app.attach(worker)
@@ -111,11 +111,15 @@ async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOu
             await asyncio.gather(_stop(app), _close(worker, outbox))
 
 
-def _outbox(settings: Settings, bus: Bus) -> Outbox:
+def _outbox(settings: Settings, bus: Bus, incarnation: str) -> Outbox:
     if not settings.transactional:
         return AtLeastOnce(bus)
+
+    async def still_there() -> bool:
+        return await bus.topic_id(Topic.JOBS) == incarnation
+
     heartbeat = session(settings).heartbeat
-    return Transactional(settings.kafka_bootstrap_servers, settings.consumer_group, heartbeat)
+    return Transactional(settings.kafka_bootstrap_servers, settings.consumer_group, heartbeat, still_there)
 
 
 def _end_within(limit: float) -> None:

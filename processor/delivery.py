@@ -202,7 +202,9 @@ class Delivery:
         mark = await self._in_thread(what, _readable_mark, self._records, *held.id)
         if mark is None or mark.partition is None or mark.offset is None:
             return True
-        proofs = [Position(mark.topic, mark.partition, mark.offset)]
+        # Of a topic that was made anew an offset says nothing about the record that had it before.
+        known = mark.topic_id is None or mark.topic_id == await self._topic_id(mark.topic)
+        proofs = [Position(mark.topic, mark.partition, mark.offset)] if known else []
         if mark.attempt == 0 and mark.topic == Topic.JOBS:
             proofs += [each.position for each in held.receipts if each.position.topic == Topic.JOBS]
         if not await self._any_settled(proofs) or not await self._in_thread(what, self._records.ended, *held.id):

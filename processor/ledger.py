@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -20,6 +20,7 @@ from processor.finished import SPAN, Finished
 from processor.outbox import Message, Placed
 from processor.receipts import Receipt
 from processor.transactions import Transactions
+from schemas.errors import InfrastructureError
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,21 @@ class Letter:
 
 
 class Ledger:
-    def __init__(self, name: str, connect: Callable[[], Transactions], heartbeat: float) -> None:
-        """`name`: of the partition, for the log. `heartbeat`: seconds in which an assignment that is over is noticed."""
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Transactions],
+        heartbeat: float,
+        still_there: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`name`: of the partition, for the log. `heartbeat`: seconds in which an assignment that is over is noticed.
+        `still_there`: whether the topic is the one that the records came of.
+        """
         self._name = name
         self._connect = connect
         self._heartbeat = heartbeat
+        self._still_there = still_there
+        self._gone = False
         self._transactions: Transactions | None = None
         self._finished: Finished | None = None
         self._waiting: list[Letter] = []
@@ -112,6 +123,9 @@ class Ledger:
             self._transactions = self._connect()
             async with asyncio.timeout(OPEN_LIMIT):
                 self._finished = await self._transactions.open()
+                # Who connects anew may find a broker that lost everything: offsets of the records before mean nothing there.
+                if not await self._still_there():
+                    self._gone, self._finished = True, None
         letters = self._to_be_told()
         if not letters:
             return True
@@ -127,7 +141,9 @@ class Ledger:
     def _to_be_told(self) -> list[Letter]:
         """Those that wait and are still ours to tell; the others are answered."""
         for letter in tuple(self._waiting):
-            if letter.receipts or letter.messages:
+            if self._gone:
+                self._answer(letter, False)
+            elif letter.receipts or letter.messages:
                 letter.receipts = [each for each in letter.receipts if each.holds and not self.knows(each)]
                 if not letter.receipts:
                     self._answer(letter, False)
@@ -198,6 +214,6 @@ class Ledger:
 
 def _passes(error: Exception) -> bool:
     """Whether it is the broker that cannot be reached, or is not ready yet."""
-    return isinstance(error, TimeoutError | OSError | KafkaTimeoutError) or (
+    return isinstance(error, TimeoutError | OSError | KafkaTimeoutError | InfrastructureError) or (
         isinstance(error, KafkaError) and error.retriable
     )

@@ -5,7 +5,7 @@ docs/decisions/0014-exactly-one-event.md says why, and how a worker that was tho
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from processor.ledger import Ledger
 from processor.outbox import Message, Outbox, Placed
@@ -22,7 +22,11 @@ OVER_LIMIT = 60.0
 class Transactional(Outbox):
     """A ledger for each partition of which records come. Its producer stays until partitions move: 60 KB, two connections."""
 
-    def __init__(self, bootstrap: str, group: str, heartbeat: float) -> None:
+    def __init__(
+        self, bootstrap: str, group: str, heartbeat: float, still_there: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """`still_there`: whether the topics are those that the worker began with."""
+        self._still_there = still_there
         self._bootstrap = bootstrap
         self._group = group
         self._heartbeat = heartbeat
@@ -70,5 +74,5 @@ class Transactional(Outbox):
         if place not in self._ledgers:
             topic, partition = place
             at = Place(self._bootstrap, self._group, topic, partition)
-            self._ledgers[place] = Ledger(str(at), lambda: Transactions(at), self._heartbeat)
+            self._ledgers[place] = Ledger(str(at), lambda: Transactions(at), self._heartbeat, self._still_there)
         return self._ledgers[place]

@@ -170,8 +170,8 @@ class Sweeper:
                 await self._threads.run(self._records.erase, job_id)
             case Action.ERASE:
                 await self._threads.run(self._records.give_up_run, job_id, run, mark)
-            case _:
-                await self._threads.run(self._records.remove_mark, job_id, run)
+            case Action.REMOVE_MARK:
+                await self._threads.run(self._records.clear_run, job_id, run)
 
     async def _publish(self, job_id: str, run: str, mark: Mark, topic_id: str) -> None:
         try:

@@ -64,6 +64,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persistence, "FIRST_DELAY", 0.01)
 
 
+async def there() -> bool:
+    return True
+
+
 @pytest.fixture
 async def employ(world: World, bus: Bus) -> AsyncIterator[Callable[[], Owner]]:
     """One more worker."""
@@ -72,7 +76,7 @@ async def employ(world: World, bus: Bus) -> AsyncIterator[Callable[[], Owner]]:
 
     def another() -> Owner:
         transactional = isinstance(world, Kafka) and world.idempotent
-        made.append(Transactional(world.bootstrap, GROUP, heartbeat=0.2) if transactional else AtLeastOnce(bus))
+        made.append(Transactional(world.bootstrap, GROUP, 0.2, there) if transactional else AtLeastOnce(bus))
         return Owner(made[-1])
 
     yield another

@@ -287,7 +287,7 @@ AGAIN = QUEUED.model_copy(update={"offset": 30})
     "found, lost, becomes",
     [
         (Mark(state=MarkState.ACCEPTING, at=NOON), None, AGAIN),
-        (None, None, AGAIN),
+        (None, None, None),  # by a worker that told the end and removed it
         (RETRIED, None, RETRIED),  # by a worker that was quicker
         (QUEUED, None, QUEUED),  # by a twin of the call
         (QUEUED, QUEUED, AGAIN),  # by the sweep
@@ -295,7 +295,7 @@ AGAIN = QUEUED.model_copy(update={"offset": 30})
     ],
 )
 def test_where_an_event_lies_is_said_unless_it_is_known_better(
-    records: Records, found: Mark | None, lost: Mark | None, becomes: Mark
+    records: Records, found: Mark | None, lost: Mark | None, becomes: Mark | None
 ) -> None:
     if found is not None:
         records.put_mark(job_id(1), LIVE_RUN, found)
@@ -303,10 +303,19 @@ def test_where_an_event_lies_is_said_unless_it_is_known_better(
     assert records.mark(job_id(1), LIVE_RUN) == becomes
 
 
-def test_a_run_that_has_ended_gets_no_mark_by_its_publication(records: Records) -> None:
+def test_a_run_whose_end_is_not_told_yet_keeps_its_mark(records: Records) -> None:
+    records.put_mark(job_id(1), LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=NOON))
     records.put_error(job_id(1), LIVE_RUN, FAILURE)
     records.note_published(job_id(1), LIVE_RUN, AGAIN)
-    assert records.mark(job_id(1), LIVE_RUN) is None
+    assert records.mark(job_id(1), LIVE_RUN) == AGAIN
+
+
+def test_of_a_run_whose_end_was_told_its_end_stays_alone(records: Records, store: MemoryStore) -> None:
+    records.put_mark(job_id(1), LIVE_RUN, AGAIN)
+    records.put_stage(job_id(1), LIVE_RUN, "diarize", {"speakers": []})
+    records.put_result(job_id(1), LIVE_RUN, RESULT)
+    records.clear_run(job_id(1), LIVE_RUN)
+    assert {key.rpartition("/")[2] for key in keys(store)} == {"ended.json", "result.json"}
 
 
 def test_attempts_are_counted_a_run(records: Records) -> None:

@@ -47,15 +47,17 @@ def _stage_key(job_id: str, run: str, name: str) -> str:
 
 class Runs(Marks, Endings):
     def note_published(self, job_id: str, run: str, mark: Mark, lost: Mark | None = None) -> None:
-        """Say where the event of a run lies, in place of the mark of its submission, or of `lost`. Workers may be quicker: the
-        mark of one that has moved the event meanwhile stays, and of a run that one has ended none does.
+        """Say where the event of a run lies, in place of the mark of its submission, or of `lost`. Workers may be quicker: where
+        one has moved the event meanwhile its mark stays, and where one has told the end, and removed the mark, none is put.
         """
         found = self.mark(job_id, run)
-        if found is not None and found.state is MarkState.QUEUED and found != lost:
-            return
-        self.put_mark(job_id, run, mark)
-        if self.ended(job_id, run):
-            self.remove_mark(job_id, run)
+        if found is not None and (found.state is not MarkState.QUEUED or found == lost):
+            self.put_mark(job_id, run, mark)
+
+    def clear_run(self, job_id: str, run: str) -> None:
+        """The end of a run was told: what only a pending run needs goes."""
+        self.forget_stages(job_id, run)
+        self.remove_mark(job_id, run)
 
     # What was asked
 
