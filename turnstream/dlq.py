@@ -24,6 +24,7 @@ from turnstream.requeue import Requeue
 from turnstream.settings import Settings
 
 COLUMNS = ("offset", "time", "error", "attempt", "job", "run", "src")
+WIDEST = 10_000
 SHOWN = 4096
 """Bytes of a value that is no text that the terminal gets."""
 _TELL_EVERY = 500  # dead letters, while they are read
@@ -40,7 +41,10 @@ def show_list(settings: Settings, *, as_json: bool) -> None:
     for letter in letters:
         cells = ("" if letter[name] is None else str(letter[name]) for name in COLUMNS)
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
-    Console().print(table if letters else f"{Topic.JOBS_DLQ} holds no dead letters.")
+    # As wide as it needs, however narrow the terminal: an id that is wrapped cannot be copied.
+    width = Console(width=WIDEST).measure(table).maximum
+    console = Console(width=width) if letters else Console()
+    console.print(table if letters else f"{Topic.JOBS_DLQ} holds no dead letters.")
 
 
 def show_one(settings: Settings, offset: int, out: Path | None) -> None:
