@@ -29,7 +29,7 @@ async def test_a_flood_of_one_operation_fills_its_partition_and_holds_up_no_othe
     """Ten times what a worker takes of a partition lies there: it is paused and goes on, again and again."""
     async with running_fleet(tmp_path, 1, 1, kind, QUEUE_LIMIT="16", MAX_WAIT="1") as fleet:
         for _ in range(160):
-            await fleet.submit("diarize", "sleep-0.05.wav")
+            await fleet.submit("diarize", "sleep-0.4.wav")
         other = await fleet.submit("transcribe", "a.wav")
         await fleet.settled()
         assert fleet.outcomes() == {"succeeded": 161}
