@@ -46,7 +46,7 @@ def require_extra(command: str) -> None:
     """Raises ExtraMissing with what to type."""
     extra, module = WANTS.get(command, ("cli", "typer"))
     for each in ("typer", "rich", module):
-        if importlib.util.find_spec(each) is None:
+        if each not in sys.modules and importlib.util.find_spec(each) is None:
             what = f"`turnstream {command}`" if command in WANTS else "this command"
             raise ExtraMissing(f"{what} wants the extra {extra!r}: pip install 'turnstream[{extra}]'")
 

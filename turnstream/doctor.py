@@ -142,7 +142,7 @@ def running(settings: Settings) -> Iterator[Finding]:
 
 def _importable(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
+        return module in sys.modules or importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a package above it
         return False
 
