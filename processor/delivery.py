@@ -269,7 +269,7 @@ class Delivery:
             return self._topic_ids[topic]
 
     def _pending(self, job_id: str, run: str) -> bool:
-        return self._records.is_pending(job_id, run) and accepted(self._records, job_id)
+        return self._records.is_pending(job_id, run) and self._records.has_job(job_id)
 
     def _store(self, held: Held, outcome: Outcome | None) -> Ending | None:
         """None where it has to be looked up how the run ended, if it did."""
@@ -322,11 +322,6 @@ def _unreadable(id: JobKey, error: Damaged) -> Ending:
     return Ending(JobState.FAILED, key="", body=b"", error=why)
 
 
-def accepted(records: Records, job_id: str) -> bool:
-    """Whether there is such a job, however damaged; an erased one is gone. Blocks."""
-    return records.has_job(job_id)
-
-
 def _readable_mark(records: Records, job_id: str, run: str) -> Mark | None:
     """Blocks."""
     try:
@@ -340,7 +335,7 @@ def _move_mark(records: Records, job_id: str, run: str, mark: Mark) -> None:
     if not records.is_pending(job_id, run):
         return
     records.put_mark(job_id, run, mark)
-    if not accepted(records, job_id):
+    if not records.has_job(job_id):
         records.remove_mark(job_id, run)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from processor import leases
-from processor.delivery import accepted
 from processor.held import Held
 from processor.persistence import persistently
 from turnstream.records import Records
@@ -51,7 +50,7 @@ async def keep_stage(records: Records, held: Held, stage: str) -> None:
 
 
 def _look(records: Records, held: Held, instance: str) -> Standing:
-    if not accepted(records, held.job.id):
+    if not records.has_job(held.job.id):
         return Over.ERASED
     there = records.names(*held.id)
     if "ended" in there:

@@ -20,7 +20,7 @@ from schemas.errors import (
     WeightsUnavailable,
 )
 from schemas.failures import of
-from schemas.jobs import JobState
+from schemas.jobs import JobKey, JobState
 from schemas.operations import DIARIZE
 from schemas.results import RunFailed
 from schemas.topics import Topic
@@ -45,6 +45,16 @@ async def fail(stack: LoneWorker, id: Id, error: ErrorInfo) -> None:
 
 
 # In the worker
+
+
+async def put_off(stack: LoneWorker) -> JobKey:
+    """A run that failed and waits in the worker for its next try."""
+    id = stack.submit()
+    await fail(stack, id, StoreUnavailable("full").info)
+    await stack.until(lambda: stack.acked == [0])
+    (record,) = stack.bus.records(Topic.JOBS_RETRY)
+    stack.worker.receive(record, lambda: stack.came_back.append(0))
+    return id
 
 
 async def test_a_failure_that_may_pass_moves_the_run_to_its_retry(tmp_path: Path):
@@ -123,11 +133,7 @@ async def test_what_will_not_pass_is_not_tried_again(stack: LoneWorker, error: E
 
 async def test_a_run_that_was_cancelled_meanwhile_does_not_wait_for_its_retry(tmp_path: Path):
     stack = await LoneWorker(tmp_path, retry_delays=DELAYS).start()
-    id = stack.submit()
-    await fail(stack, id, StoreUnavailable("full").info)
-    await stack.until(lambda: stack.acked == [0])
-    (record,) = stack.bus.records(Topic.JOBS_RETRY)
-    stack.worker.receive(record, lambda: stack.came_back.append(0))
+    id = await put_off(stack)
     await stack.quiet()
     assert stack.bus.records(Topic.JOBS) == []
     stack.records.put_cancelled(*id)
@@ -206,11 +212,7 @@ async def test_garbage_on_the_retry_topic_is_refused_like_any_other(stack: LoneW
 
 async def test_a_partition_that_moves_takes_its_retries_with_it(tmp_path: Path):
     stack = await LoneWorker(tmp_path, retry_delays=DELAYS).start()
-    id = stack.submit()
-    await fail(stack, id, StoreUnavailable("full").info)
-    await stack.until(lambda: stack.acked == [0])
-    (record,) = stack.bus.records(Topic.JOBS_RETRY)
-    stack.worker.receive(record, lambda: stack.came_back.append(0))
+    id = await put_off(stack)
     stack.worker.revoked()
     stack.worker.assigned({0})
     await stack.cancel(id)  # would send it on at once
