@@ -1,0 +1,19 @@
+"""The application that the commands belong to."""
+
+import typer
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong call or this machine is not ready, 130 stopped with Ctrl-C."
+
+app = typer.Typer(
+    name="turnstream",
+    help="Who spoke when, for any amount of audio.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def example(*lines: str) -> str:
+    return "\n\n".join(("[bold]Examples[/bold]", *(f"  $ {line}" for line in lines)))
