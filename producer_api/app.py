@@ -9,9 +9,11 @@ from fastapi import FastAPI
 from producer_api import problems
 from producer_api.auth import AuthMiddleware
 from producer_api.lingering import LingeringMiddleware
+from producer_api.measuring import MeasuringMiddleware
+from producer_api.metrics import Metrics
 from producer_api.openapi import DESCRIPTION, complete
 from producer_api.probing import Prober
-from producer_api.routes import diarize, health, jobs
+from producer_api.routes import diarize, health, jobs, metrics
 from producer_api.service import running
 from turnstream import __version__
 from turnstream import bus as buses
@@ -39,6 +41,7 @@ def create_app(
     """
     settings.require_protection()
     operations = installed() if operations is None else operations
+    measured = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -48,6 +51,7 @@ def create_app(
             bus or buses.connect(settings),
             prober or Prober(),
             operations,
+            measured,
         ) as service:
             app.state.service = service
             yield
@@ -61,7 +65,7 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
-    routers = (diarize.router, jobs.router, health.router)
+    routers = (diarize.router, jobs.router, health.router, metrics.router)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
@@ -70,4 +74,5 @@ def create_app(
     app.add_middleware(AuthMiddleware, settings=settings)
     problems.install(app)
     app.add_middleware(LingeringMiddleware)
+    app.add_middleware(MeasuringMiddleware, metrics=measured)
     return app

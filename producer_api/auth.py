@@ -13,7 +13,7 @@ from turnstream.settings import ANONYMOUS, KiB, Settings
 
 log = logging.getLogger("turnstream.api")
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
 DIARIZE_FILE = "/api/v1/diarize/file"
 UPLOADS = frozenset({DIARIZE_FILE, "/api/v1/jobs"})
 FORM_ALLOWANCE = 256 * KiB

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from producer_api.backlog import Backlog
 from producer_api.broker_watch import BrokerWatch
 from producer_api.intake import Intake, is_job_id
+from producer_api.metrics import Metrics
 from producer_api.pledges import Pledges
 from producer_api.probing import Prober
 from producer_api.publishing import Publisher
@@ -56,6 +57,7 @@ class Service:
     sweeper: Sweeper
     backlog: Backlog
     operations: Operations
+    metrics: Metrics
     _store_checked: float = float("-inf")
     _store_problem: StoreUnavailable | None = None
     _store_looking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -151,7 +153,7 @@ class Service:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, store: ObjectStore, bus: Bus, prober: Prober, operations: Operations
+    settings: Settings, store: ObjectStore, bus: Bus, prober: Prober, operations: Operations, metrics: Metrics
 ) -> AsyncGenerator[Service]:
     """The service with all it does in the background. Raises LayoutMismatch where the topics are laid out differently."""
     async with AsyncExitStack() as stack:
@@ -183,6 +185,7 @@ async def running(
             sweeper=sweeper,
             backlog=Backlog(bus, settings.consumer_group),
             operations=operations,
+            metrics=metrics,
         )
         stack.push_async_callback(service.backlog.close)
         stack.push_async_callback(sweeper.close)

@@ -79,4 +79,4 @@ async def test_only_health_needs_no_key(document):
     open_paths = {
         path for path, operations in document["paths"].items() for op in operations.values() if not op["security"]
     }
-    assert open_paths == {"/healthz", "/readyz"}
+    assert open_paths == {"/healthz", "/readyz", "/metrics"}
