@@ -67,7 +67,7 @@ class Reruns:
         await self._threads.run(require_possible, operation, self._settings, params)
         require_size(job.model_copy(update={"params": params}), name or LIVE_RUN)
         run, request = await self._threads.run(self._named, job.id, name, params)
-        wanted = job.model_copy(update=dict(request))
+        wanted = request.applied_to(job)
         await self._publish(wanted, run, traceparent)
         log.info("job %s, run %s accepted", job.id, run)
         return wanted, run

@@ -89,7 +89,7 @@ class Requeue:
             run, request = await asyncio.to_thread(self._named, job, failed, letter)
             if (state := await asyncio.to_thread(self._state, job_id, run)) is not None:
                 return Answer(f"already asked for again as run {run}: {state}")
-            await self._ask(job.model_copy(update=dict(request)), run)
+            await self._ask(request.applied_to(job), run)
         except JobNotFound:
             return Answer("its job was erased: nothing to do")
         return Answer(f"asked for again as run {run}")

@@ -71,7 +71,7 @@ class Records(Runs, DeadLetters, Agreements):
     def job_of_run(self, job_id: str, run: str) -> Job:
         """The job as one of its runs computes it: with that run's parameters, asked for when that was. Raises JobNotFound."""
         job, request = self.job(job_id), None if run == LIVE_RUN else self.run_request(job_id, run)
-        return job if request is None else job.model_copy(update=dict(request))
+        return job if request is None else request.applied_to(job)
 
     def jobs(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Job], str | None]:
         """An owner's jobs, newest first, and the cursor of the next page (None on the last)."""

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import AwareDatetime, RootModel
 
 from schemas.base import Value
-from schemas.jobs import LIVE_RUN, Params
+from schemas.jobs import LIVE_RUN, Job, Lane, Params
 from turnstream.object_store.base import ObjectExists, ObjectNotFound
 from turnstream.records.endings import Endings, run_key, runs_prefix
 from turnstream.records.marks import Mark, Marks, MarkState
@@ -19,6 +19,14 @@ class RunRequest(Value):
 
     params: Params
     created_at: AwareDatetime
+    lane: Lane | None = None
+    """Where it is another than that of the job."""
+
+    def applied_to(self, job: Job) -> Job:
+        """The job as this run computes it."""
+        return job.model_copy(
+            update={"params": self.params, "created_at": self.created_at, "lane": self.lane or job.lane}
+        )
 
 
 class Attempts(Value):
