@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from producer_api.app import create_app
+from producer_api.protocol import Protocol
 from schemas.errors import SettingsInvalid
 from turnstream import lifeline, logs
 from turnstream.settings import Settings
@@ -52,7 +53,7 @@ def main() -> int:
         app,
         host=settings.host,
         port=settings.port,
-        http="h11",
+        http=Protocol,
         ws="none",
         log_config=None,
         access_log=settings.log_level == "DEBUG",

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from producer_api import problems
 from producer_api.auth import AuthMiddleware
+from producer_api.head import HeadMiddleware
 from producer_api.lingering import LingeringMiddleware
 from producer_api.measuring import MeasuringMiddleware
 from producer_api.metrics import Metrics
@@ -74,5 +75,6 @@ def create_app(
     app.add_middleware(AuthMiddleware, settings=settings)
     problems.install(app)
     app.add_middleware(LingeringMiddleware)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(MeasuringMiddleware, metrics=measured)
     return app

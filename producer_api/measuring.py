@@ -2,6 +2,7 @@
 
 import time
 
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer_api.metrics import Metrics
@@ -36,9 +37,10 @@ class MeasuringMiddleware:
             await self.app(scope, receive, sending)
         finally:
             method = scope["method"] if scope["method"] in METHODS else OTHER
-            self._metrics.answered(method, _route(scope), status, time.monotonic() - began)
+            self._metrics.answered(method, _template(scope), status, time.monotonic() - began)
 
 
-def _route(scope: Scope) -> str:
-    """The template of the address, such as /api/v1/jobs/{job_id}; known once the call was routed."""
-    return getattr(scope.get("route"), "path", OTHER)
+def _template(scope: Scope) -> str:
+    """That of the address, such as /api/v1/jobs/{job_id}: also of a call that never came to its route."""
+    routes = scope["app"].state.routes
+    return next((route.path for route in routes if route.matches(scope)[0] is not Match.NONE), OTHER)

@@ -110,7 +110,8 @@ async def _handle(request: Request, error: Exception) -> Response:
 def _allowed(request: Request) -> str:
     """The methods of every route at this address; Starlette names those of the first only."""
     routes = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted({method for route in routes for method in route.methods}))
+    methods = {method for route in routes for method in route.methods}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 class ProblemMiddleware:

@@ -6,6 +6,9 @@ TurnstreamError
 │   ├── UnknownOperation    422 unknown_operation
 │   ├── AudioMissing        422 audio_missing
 │   ├── Unauthorized        401 unauthorized
+│   ├── WebhookRefused      422 webhook_refused
+│   ├── WebhooksDisabled    422 webhooks_disabled
+│   ├── WebhookNotFound     404 webhook_not_found
 │   ├── JobNotFound         404 job_not_found
 │   ├── RouteNotFound       404 not_found
 │   ├── MethodNotAllowed    405 method_not_allowed
@@ -15,7 +18,9 @@ TurnstreamError
 │   ├── RunExists           409 run_exists
 │   ├── TooManyRuns         409 too_many_runs
 │   ├── UploadTooLarge      413 upload_too_large
-│   └── UploadTimeout       408 upload_timeout
+│   ├── UploadTimeout       408 upload_timeout
+│   ├── RequestMalformed    400 malformed_request
+│   └── HeadersTooLarge     431 headers_too_large
 ├── AudioError              the recording is at fault
 │   ├── AudioEmpty          422 audio_empty
 │   ├── AudioUnreadable     422 audio_unreadable
@@ -114,6 +119,22 @@ class Unauthorized(RequestError):
     title = "A valid API key is needed"
 
 
+class WebhookRefused(RequestError):
+    code = "webhook_refused"
+    title = "Webhooks are not sent to this address"
+
+
+class WebhooksDisabled(RequestError):
+    code = "webhooks_disabled"
+    title = "This service sends no webhooks: its operator has not set WEBHOOK_SECRET"
+
+
+class WebhookNotFound(RequestError):
+    code = "webhook_not_found"
+    status = 404
+    title = "The run has no webhook"
+
+
 class JobNotFound(RequestError):
     code = "job_not_found"
     status = 404
@@ -173,6 +194,18 @@ class UploadTimeout(RequestError):
     code = "upload_timeout"
     status = 408
     title = "The upload did not arrive in time"
+
+
+class RequestMalformed(RequestError):
+    code = "malformed_request"
+    status = 400
+    title = "What came is not HTTP"
+
+
+class HeadersTooLarge(RequestError):
+    code = "headers_too_large"
+    status = 431
+    title = "The address and the headers of the call are too large"
 
 
 class AudioError(TurnstreamError):

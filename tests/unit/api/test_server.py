@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from producer_api.lingering import LINGER_IDLE
+from producer_api.protocol import Protocol
 from schemas.topics import Topic
 from tests.support.api import KEY, multipart, until, working
 
@@ -25,7 +26,9 @@ def serve(start):
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             api = await stack.enter_async_context(start(**settings))
-            config = uvicorn.Config(api.app, http="h11", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+            config = uvicorn.Config(
+                api.app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+            )
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server._serve([listener]))
             await until(lambda: server.started)
@@ -125,6 +128,36 @@ async def test_too_many_bytes_are_refused_while_they_come(serve):
         status, headers, document = await answer
         assert (status, document["code"], headers["connection"]) == (413, "upload_too_large", "close")
         api.assert_nothing_stays()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello, this is TLS\r\n\r\n", 400, "malformed_request"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "malformed_request"),  # without a host
+        (b"GET /healthz HTTP/1.1\r\nhost: api\r\nno colon here\r\n\r\n", 400, "malformed_request"),
+        (head(KEY, "content-length: 5", "content-length: 6"), 400, "malformed_request"),
+        (head(KEY, "transfer-encoding: chunked") + b"no number\r\n", 400, "malformed_request"),
+        (b"GET /healthz HTTP/1.1\r\nhost: api\r\nx: " + b"x" * 20_000, 431, "headers_too_large"),
+        (b"GET /" + b"x" * 20_000, 431, "headers_too_large"),
+    ],
+)
+async def test_what_is_no_http_gets_a_problem_document(serve, sent, status, code):
+    async with serve() as (_, port), connected(port) as (reader, writer):
+        writer.write(sent)
+        answered, headers, document = await read_answer(reader)
+        assert (answered, document["code"], document["status"]) == (status, code, status)
+        assert (headers["content-type"], headers["connection"]) == ("application/problem+json", "close")
+
+
+async def test_a_head_has_no_body_and_the_connection_goes_on(serve):
+    async with serve() as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for path, status in (("/healthz", 200), ("/api/v1/jobs", 401), ("/nowhere", 401)):
+            whole, head_only = await client.get(path), await client.head(path)
+            assert (head_only.status_code, head_only.content) == (whole.status_code, b"") == (status, b"")
+            assert head_only.headers["content-length"] == str(len(whole.content))
+            assert head_only.headers["content-type"] == whole.headers["content-type"]
+        assert (await client.head("/api/v1/diarize/file", headers={"x-api-key": KEY})).status_code == 405
 
 
 async def test_an_upload_that_does_not_come_is_given_up(serve):
