@@ -5,7 +5,7 @@ import socket
 import zlib
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +23,12 @@ def _listed(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+def _words(value: Any) -> Any:
+    """A list whose parts are separated by commas or spaces; an empty text is an empty one."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Network = IPv4Network | IPv6Network
 Delay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 STOP_REST = 7.0
@@ -155,6 +161,22 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port the API listens on")
     turnstream_url: str = Field(default="http://127.0.0.1:8000", description="where the command line finds the API")
 
+    # Webhooks
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="signs webhooks: whsec_ and 24 to 64 random bytes in base64; several, separated by commas, all sign. "
+        "Without one no webhook is sent",
+    )
+    webhook_url: str = Field(default="", description="where the ends of jobs are told that name no webhook_url themselves")
+    webhook_allow_http: bool = Field(default=False, description="webhooks may go to http addresses, not only to https")
+    webhook_allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_words), NoDecode] = Field(
+        default=(),
+        description="inside networks that webhooks may go to all the same, such as 10.1.0.0/16; separated by commas",
+    )
+    public_url: str = Field(
+        default="", description="where callers reach the API: goes before the addresses that webhooks hold"
+    )
+
     # What the stack stands on
     data_dir: Path = Field(default=Path("data"), description="objects, spools and state of this machine")
     broker: BrokerKind = Field(default=BrokerKind.EMBEDDED, description="embedded, or kafka for Apache Kafka")
@@ -177,6 +199,12 @@ class Settings(BaseSettings):
     minio_bucket: str = Field(default="turnstream", description="bucket for everything; made if absent")
     minio_region: str = Field(default="us-east-1", description="region of the bucket")
     minio_secure: bool = Field(default=False, description="https instead of http")
+    minio_public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/?#@\s]+/?)?$",
+        description="address under which those who upload by a presigned address reach MinIO, such as https://store.example.org; "
+        "empty: MINIO_ENDPOINT",
+    )
 
     # Limits
     max_upload_bytes: int = Field(default=2 * GiB, ge=1, description="largest upload, in bytes")
@@ -234,6 +262,10 @@ class Settings(BaseSettings):
         """Key id -> key. The id is what records keep of a key: the first 16 hex digits of its SHA-256."""
         keys = self.api_key.get_secret_value().split(",") if self.api_key else []
         return {key_id(key): key for key in map(str.strip, keys) if key}
+
+    @cached_property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        return tuple(_words(self.webhook_secret.get_secret_value())) if self.webhook_secret else ()
 
     @property
     def loopback_only(self) -> bool:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from schemas.errors import StoreUnavailable
@@ -12,7 +13,9 @@ from tests.support.real import REASON
 from tests.support.servers import Minio
 from tests.support.stores import REAL_MINIO, keys, minio_store
 from tests.support.waiting import until
+from turnstream.object_store import connect
 from turnstream.object_store.minio import PART_SIZE, MinioStore
+from turnstream.settings import Settings
 
 pytestmark = [
     pytest.mark.real,
@@ -129,3 +132,19 @@ def test_calls_that_meet_the_restart_end_well_or_say_that_the_store_was_away(ser
     there = keys(store, "w/")
     assert set(acknowledged) <= set(there)
     assert all(store.get(key) == b"%d" % int(key[2:]) for key in there)
+
+
+def test_an_upload_goes_to_the_public_address_and_to_no_other(server: Minio, store: MinioStore):
+    """The server has two names here, as behind a proxy; a signature is good for the host it was made for."""
+    port = server.address.partition(":")[2]
+    told = {"object_store": "minio", "minio_bucket": store.bucket, "minio_public_url": f"http://localhost:{port}"}
+    named = {name.lower(): value for name, value in server.environment.items()}
+    public = connect(Settings(_env_file=None, **told, **named))
+    address = public.presign_put("uploads/a", expires=60)
+    assert address is not None
+    assert address.startswith(f"http://localhost:{port}/{store.bucket}/uploads/a?")
+    assert httpx.put(address.replace("localhost", "127.0.0.1"), content=b"body").status_code == 403
+    assert httpx.put(address, content=b"body").status_code == 200
+    assert store.get("uploads/a") == b"body"
+    store.delete("uploads/a")
+    public.close()

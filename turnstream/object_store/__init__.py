@@ -26,5 +26,6 @@ def connect(settings: Settings) -> ObjectStore:
                 bucket=settings.minio_bucket,
                 region=settings.minio_region,
                 secure=settings.minio_secure,
+                public_url=settings.minio_public_url,
                 timeout=settings.store_timeout,
             )

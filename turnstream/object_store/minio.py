@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
@@ -40,9 +41,20 @@ PRESIGN_LIMIT = timedelta(days=7)
 
 class MinioStore(ObjectStore):
     def __init__(
-        self, endpoint: str, *, access_key: str, secret_key: str, bucket: str, region: str, secure: bool, timeout: float
+        self,
+        endpoint: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        region: str,
+        secure: bool,
+        timeout: float,
+        public_url: str = "",
     ) -> None:
-        """Connects at the first call, which makes the bucket if absent. Raises StoreUnavailable for an impossible address."""
+        """Connects at the first call, which makes the bucket if absent. `public_url`: where presigned addresses lead, if not to
+        `endpoint`. Raises StoreUnavailable for an impossible address.
+        """
         self.bucket = bucket
         self._where = f"{endpoint}/{bucket}"
         self._bucket_made = False
@@ -51,17 +63,26 @@ class MinioStore(ObjectStore):
             check_bucket_name(bucket, strict=True)
         except ValueError as error:
             raise StoreUnavailable(f"{error} (see MINIO_BUCKET)") from error
-        try:
-            self._client = Minio(
-                endpoint,
-                access_key=access_key or None,  # without one: anonymous
-                secret_key=secret_key,
-                region=region,  # or else the client asks for it first
-                secure=secure,
-                http_client=self._pool,
-            )
-        except ValueError as error:
-            raise StoreUnavailable(f"the object store {self._where}: {error} (see MINIO_ENDPOINT)") from error
+
+        def client(host: str, secure: bool, setting: str) -> Minio:
+            try:
+                return Minio(
+                    host,
+                    access_key=access_key or None,  # without one: anonymous
+                    secret_key=secret_key,
+                    region=region,  # or else the client asks for it first
+                    secure=secure,
+                    http_client=self._pool,
+                )
+            except ValueError as error:
+                raise StoreUnavailable(f"the object store {host}/{bucket}: {error} (see {setting})") from error
+
+        self._client = client(endpoint, secure, "MINIO_ENDPOINT")
+        self._signer = self._client
+        """Only writes addresses: a signature is good for the host that it was made for, which may be out of our own reach."""
+        if public_url:
+            public = urlsplit(public_url)
+            self._signer = client(public.netloc, public.scheme == "https", "MINIO_PUBLIC_URL")
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         self.put_stream(key, io.BytesIO(data), size=len(data), if_absent=if_absent)
@@ -172,7 +193,7 @@ class MinioStore(ObjectStore):
         check_key(key)
         lifetime = min(max(timedelta(seconds=expires), timedelta(seconds=1)), PRESIGN_LIMIT)
         with self._calling(key):
-            return self._client.presigned_put_object(self._made_bucket(), key, expires=lifetime)
+            return self._signer.presigned_put_object(self._made_bucket(), key, expires=lifetime)
 
     def close(self) -> None:
         self._pool.clear()
