@@ -242,7 +242,6 @@ class Settings(BaseSettings):
         default=1800, gt=0, description="seconds loading a model may take, its download included"
     )
     drain_limit: float = Field(default=5, ge=0, description="seconds a stopping worker gives its open jobs to end")
-
     stall_limit: float = Field(
         default=300,
         gt=0,
@@ -255,7 +254,10 @@ class Settings(BaseSettings):
         default=900, gt=0, description="seconds after which a submission that never came to an end is erased"
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Log
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="what is logged: this and what is graver"
+    )
 
     @cached_property
     def api_keys(self) -> dict[str, str]:

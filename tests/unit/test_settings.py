@@ -93,5 +93,4 @@ def test_secrets_do_not_print(monkeypatch):
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_each_setting_is_documented(name: str):
-    if name != "log_level":
-        assert Settings.model_fields[name].description
+    assert Settings.model_fields[name].description
