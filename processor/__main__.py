@@ -20,12 +20,13 @@ from processor.transactional import Transactional
 from schemas.errors import InfrastructureError, LayoutMismatch, LocalError
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
-from turnstream import lifeline, logs
+from turnstream import lifeline
 from turnstream import object_store as stores
 from turnstream.bus.base import Bus
 from turnstream.operations import installed, result_topics
 from turnstream.records import Records
 from turnstream.settings import Settings
+from turnstream.startup import EX_CONFIG, settings_of
 
 if TYPE_CHECKING:
     from processor.app import GpuApp
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("processor")
 T = TypeVar("T")
 
-EX_BROKEN, EX_BROKER_FORGOT, EX_CONFIG = 1, 75, 78
-"""Exit codes beside 0: start me again; start me again, the broker lost everything; do not, the settings are wrong."""
+EX_BROKEN, EX_BROKER_FORGOT = 1, 75
+"""Exit codes beside 0 and EX_CONFIG: start me again; start me again, the broker lost everything."""
 STORE_THREADS = 8
 """Calls to the object store that go on at once."""
 WAIT_FOR_BROKER = 1.0
@@ -193,8 +194,7 @@ async def _set(stop: asyncio.Event) -> None:
 
 
 def main() -> None:
-    settings = Settings()
-    logs.configure(settings.log_level)
+    settings = settings_of(logger)
     lifeline.watch(settings.stop_limit)
     noise.tame()
     kafka_client.make_no_topics()

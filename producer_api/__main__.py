@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from producer_api.app import create_app
 from producer_api.protocol import Protocol
 from schemas.errors import SettingsInvalid
-from turnstream import lifeline, logs
-from turnstream.settings import Settings
+from turnstream import lifeline
+from turnstream.startup import EX_CONFIG, settings_of
 
 log = logging.getLogger("turnstream.api")
 
@@ -41,14 +41,13 @@ class Server(uvicorn.Server):
 
 
 def main() -> int:
-    settings = Settings()
-    logs.configure(settings.log_level)
+    settings = settings_of(log)
     lifeline.watch()
     try:
         app = create_app(settings)
     except SettingsInvalid as error:
-        log.error("%s", error)
-        return 2
+        log.critical("%s", error)
+        return EX_CONFIG
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -77,6 +77,30 @@ def test_it_refuses_to_serve_the_world_without_a_key(tmp_path):
         text=True,
         timeout=30,
     )
-    assert done.returncode == 2
+    assert done.returncode == os.EX_CONFIG
     assert len(done.stderr.splitlines()) == 1
     assert "API_KEY" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["producer_api", "processor"])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"PORT": "no"}, "PORT: "),
+        ({"BROKER": "kafka"}, "KAFKA_BOOTSTRAP_SERVERS"),
+        ({"RETRY_DELAYS": "1"}, "RETRY_DELAYS"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(tmp_path: Path, module: str, wrong: dict[str, str], says: str):
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path, **wrong),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == os.EX_CONFIG
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
