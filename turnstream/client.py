@@ -20,6 +20,8 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -38,39 +40,45 @@ from schemas.errors import (
     WaitExpired,
     from_info,
 )
-from schemas.jobs import DEFAULT_OPERATION, JobRuns, JobView, Lane
+from schemas.jobs import DEFAULT_OPERATION, JobPage, JobRuns, JobView, Lane
 from schemas.results import DiarizationResult
+from turnstream.patience import Passing, Patience
 
 Model = TypeVar("Model", bound=BaseModel)
 
-TRIES = 5
-"""Times a call is tried that found no service, or one that asked for a moment (503 with Retry-After); reads twice as often."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-"""Seconds between two tries: at first, and at most, whatever Retry-After says."""
 POLL_FIRST, POLL_LATER, POLL_PATIENCE = 0.2, 1.0, 10.0
 """Seconds between two looks at a job: at first, and once it has taken longer than the third."""
 UPLOAD_CHUNK_TIMEOUT = 60.0
 """Seconds the service may take for one piece of an upload, and for its answer after the last one."""
+TIMEOUT = 30.0
+"""Seconds it may take for the answer to any other call, beyond those it is asked to wait."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds a connection may take to be made."""
+PAGE = 100
+"""Jobs that are asked for at once."""
+GATEWAY = {502, 503, 504}
+"""What a proxy answers whose service is away."""
 
 
 class Client:
-    """Not to be shared between threads."""
+    """May be shared between threads. `patience` says how often a call is tried again; reads are, twice as often."""
 
     def __init__(
         self,
         url: str,
         key: str | None = None,
         *,
-        timeout: float = 30.0,
-        tries: int = TRIES,
+        timeout: float = TIMEOUT,
+        patience: Patience | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._tries = tries
+        self._patience = patience or Patience()
+        self._timeout = timeout
         self._http = httpx.Client(
             base_url=self.url,
             headers={b"x-api-key": key.encode()} if key else {},
-            timeout=httpx.Timeout(timeout, connect=5.0),
+            timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
             transport=transport,
         )
 
@@ -92,26 +100,30 @@ class Client:
         *,
         operation: str = DEFAULT_OPERATION,
         lane: Lane = Lane.INTERACTIVE,
+        name: str | None = None,
+        idempotency_key: str | None = None,
         sent: Callable[[int], None] = lambda size: None,
     ) -> JobView:
         """Upload a recording as it is read from the disk, and return the accepted job. Operations that take no recording
         have None for `path`.
 
-        `sent` hears the size of each piece. Tried again only where the service certainly kept nothing.
+        `name` is told instead of the file's. `sent` hears the size of each piece. Without an `idempotency_key` it is tried
+        again only where the service certainly kept nothing; with one, whatever broke: the service makes one job of all tries.
         """
         if isinstance(params, Form):
             params = params.model_dump(exclude_defaults=True)
         fields = {"operation": operation, "lane": lane.value} | {name: str(v) for name, v in (params or {}).items()}
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
 
         def send() -> httpx.Response:
             with ExitStack() as opened:
                 # Without a recording httpx would send what is no multipart form, so the fields go the same way as it.
-                form: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()]
+                form: list[tuple[str, Any]] = [(field, (None, value)) for field, value in fields.items()]
                 if path is not None:
-                    form.append(("audio", (path.name, opened.enter_context(_open(path, sent)))))
-                return self._http.post("/api/v1/jobs", files=form, timeout=UPLOAD_CHUNK_TIMEOUT)
+                    form.append(("audio", (name or _sendable(path.name), opened.enter_context(_open(path, sent)))))
+                return self._http.post("/api/v1/jobs", files=form, headers=headers, timeout=UPLOAD_CHUNK_TIMEOUT)
 
-        return self._read(self._call(send), JobView)
+        return self._read(self._call(send, repeatable=idempotency_key is not None), JobView)
 
     def rerun(self, job_id: str, params: Form | Mapping[str, object] | None = None, *, run: str = "") -> JobView:
         """Have a job computed once more with these parameters; those that are not given stay, and None or an empty text takes
@@ -128,8 +140,22 @@ class Client:
         """All runs of a job, in the order in which they were asked for."""
         return self._read(self._get(f"/api/v1/jobs/{job_id}/runs"), JobRuns).runs
 
-    def job(self, job_id: str, *, run: str | None = None) -> JobView:
-        return self._read(self._get(f"/api/v1/jobs/{job_id}", **_query(run)), JobView)
+    def jobs(self) -> Iterator[JobView]:
+        """All jobs of this key, newest first, fetched as they are taken."""
+        after: dict[str, str] = {}
+        while True:
+            page = self._read(self._get("/api/v1/jobs", limit=str(PAGE), **after), JobPage)
+            yield from page.jobs
+            if page.next is None:
+                return
+            after = {"after": page.next}
+
+    def job(self, job_id: str, *, run: str | None = None, wait: float = 0.0) -> JobView:
+        """`wait`: seconds within which the service may hold its answer back until the job has ended."""
+        headers = {"Prefer": f"wait={wait:.0f}"} if wait else {}
+        path, timeout = f"/api/v1/jobs/{job_id}", httpx.Timeout(self._timeout + wait, connect=CONNECT_TIMEOUT)
+        send = partial(self._http.get, path, params=_query(run), headers=headers, timeout=timeout)
+        return self._read(self._call(send, repeatable=True), JobView)
 
     def wait(self, job_id: str, *, run: str | None = None, timeout: float | None = None) -> Iterator[JobView]:
         """The job as it is, again and again until it has ended; the last one tells how.
@@ -155,6 +181,10 @@ class Client:
         """As the result model of the job's operation. Raises ResultNotReady, JobCancelled, or the error the job failed with."""
         return self._read(self._get(f"/api/v1/jobs/{job_id}/result", **_query(run)), model)
 
+    def result_as(self, job_id: str, format_: str, *, run: str | None = None) -> bytes:
+        """As the service writes it in this format of the job's operation. Raises NotAcceptable and what `result` does."""
+        return self._get(f"/api/v1/jobs/{job_id}/result", format=format_, **_query(run)).content
+
     def cancel(self, job_id: str, *, run: str | None = None) -> JobView:
         send = partial(self._http.post, f"/api/v1/jobs/{job_id}/cancel", params=_query(run))
         return self._read(self._call(send), JobView)
@@ -174,24 +204,23 @@ class Client:
 
         What is not `repeatable` is sent again only where the service cannot have taken it.
         """
-        passing = httpx.TransportError if repeatable else (httpx.ConnectError, httpx.ConnectTimeout)
-        tries = self._tries * (2 if repeatable else 1)
-        for attempt in range(1, tries + 1):
-            try:
-                response = send()
-            except (httpx.TransportError, httpx.InvalidURL) as error:
-                if attempt == tries or not isinstance(error, passing) or isinstance(error, httpx.UnsupportedProtocol):
-                    raise self._unreachable(error) from error
-                pause = FIRST_PAUSE * attempt
-            else:
-                if response.is_success:
-                    return response
-                asked = _retry_after(response)
-                if attempt == tries or asked is None:
-                    raise problem(response)
-                pause = asked
-            time.sleep(min(pause, LONGEST_PAUSE))
-        raise AssertionError("the last try returns or raises")
+        return self._patience.call(partial(self._once, send, repeatable), times=2 if repeatable else 1)
+
+    def _once(self, send: Callable[[], httpx.Response], repeatable: bool) -> httpx.Response:
+        try:
+            response = send()
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise self._unreachable(error) from error
+        except httpx.TransportError as error:
+            if repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                raise Passing(self._unreachable(error)) from error
+            raise self._unreachable(error) from error
+        if response.is_success:
+            return response
+        error, after = problem(response), _retry_after(response)
+        if after is not None or (repeatable and response.status_code in GATEWAY and not _from_service(response)):
+            raise Passing(error, after)
+        raise error
 
     def _unreachable(self, error: Exception) -> ServiceUnreachable:
         if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
@@ -224,12 +253,27 @@ def _query(run: str | None) -> dict[str, str]:
     return {"run": run} if run else {}
 
 
+def _from_service(response: httpx.Response) -> bool:
+    return response.headers.get("content-type", "").startswith("application/problem+json")
+
+
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds after which the service asks to be tried again, where it is only away for a moment."""
+    """Seconds after which a service that took nothing asks to be tried again: a number, or a date (RFC 9110, 10.2.3)."""
     asked = response.headers.get("retry-after", "")
-    if response.status_code != 503 or not asked.isdecimal():
+    if response.status_code not in {429, 503}:
         return None
-    return float(asked)
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        at = parsedate_to_datetime(asked)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _sendable(name: str) -> str:
+    """A file's name may hold bytes that are no letters."""
+    return name.encode(errors="replace").decode()
 
 
 class _Upload(io.FileIO):

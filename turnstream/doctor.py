@@ -15,6 +15,7 @@ from rich.text import Text
 from schemas.errors import SettingsInvalid, WeightsUnavailable
 from turnstream import __version__, operations, run_dir
 from turnstream.client import Client
+from turnstream.patience import Patience
 from turnstream.settings import GiB, Settings
 from turnstream.submit import first_key
 
@@ -131,7 +132,7 @@ def running(settings: Settings) -> Iterator[Finding]:
     if state:
         pids = ", ".join(f"{name} {pid}" for name, pid in state.get("pids", {}).items())
         yield Finding("stack", None, f"{state.get('state')} at {state.get('url')} ({pids})")
-    with Client(settings.turnstream_url, first_key(settings), tries=1) as client:
+    with Client(settings.turnstream_url, first_key(settings), patience=Patience(tries=1)) as client:
         ready = client.ready()
     if ready:
         yield Finding("service", True, f"ready at {settings.turnstream_url}")

@@ -18,6 +18,7 @@ from turnstream import points as named
 from turnstream.lifeline import Lifeline
 from turnstream.object_store.base import ObjectStore
 from turnstream.object_store.filesystem import FilesystemStore
+from turnstream.patience import Patience
 from turnstream.run_dir import read_state
 from turnstream.settings import Settings
 
@@ -191,7 +192,7 @@ def _described(process: psutil.Process) -> str:
 
 def ready(field: Field) -> bool:
     """Whether API and workers say so."""
-    with field.stack.client(tries=1, timeout=3.0) as client:
+    with field.stack.client(patience=Patience(tries=1), timeout=3.0) as client:
         if not client.ready():
             return False
     names = [name for name in field.stack.pids if name.startswith("worker")]

@@ -20,6 +20,7 @@ from tests.support import recordings
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import until
 from turnstream.client import Client
+from turnstream.patience import Patience
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -65,7 +66,7 @@ def test_each_run_has_one_end_of_its_own(stack: Stack, tmp_path: Path):
 
 
 def test_a_run_outlives_the_broker_with_its_parameters(stack: Stack, tmp_path: Path):
-    with stack.client(tries=20) as client:
+    with stack.client(patience=Patience(tries=20)) as client:
         job = client.submit(tone(tmp_path, "sleep-3.wav"))
         view = client.rerun(job.id, {"num_speakers": 5}, run="five")
         os.kill(stack.pids["broker"], signal.SIGKILL)

@@ -19,6 +19,7 @@ from tests.support import recordings
 from tests.support.stack import Stack, gone, running_stack
 from tests.support.waiting import until
 from turnstream.client import Client
+from turnstream.patience import Patience
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
@@ -72,7 +73,7 @@ def test_what_is_killed_is_started_again_and_jobs_go_on(lasting: Stack, tmp_path
     pid = lasting.pids[victim]
     os.kill(pid, signal.SIGKILL)
     until(lambda: lasting.pids.get(victim, pid) != pid, 20)
-    with Client(lasting.url, tries=20) as client:
+    with Client(lasting.url, patience=Patience(tries=20)) as client:
         job = client.submit(short_recording(tmp_path))
         assert [view.state for view in client.wait(job.id, timeout=60)][-1] is JobState.SUCCEEDED
 
