@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from schemas.errors import BrokerUnavailable, JobNotFound, LayoutMismatch, TurnstreamError
+from schemas.errors import BrokerUnavailable, JobNotFound, TurnstreamError
 from schemas.jobs import Job, JobState
-from schemas.topics import Layout, Topic
+from schemas.topics import Topic
 from turnstream.bus.base import Bus
 from turnstream.dead_letters import DeadLetter, original
-from turnstream.publishing import publish_job
-from turnstream.records import Mark, MarkState, Records, RunRequest
+from turnstream.further_runs import FurtherRuns
+from turnstream.records import MarkState, Records, RunRequest
 
 SOURCE = "/turnstream/dlq"
 CAME_FROM = (str(Topic.JOBS), str(Topic.JOBS_RETRY))
@@ -34,23 +34,20 @@ class Requeue:
     has several letters, because a worker died after it had sent one, the first that is given names the further run for all.
     """
 
-    def __init__(self, bus: Bus, records: Records, layout: Layout, jobs_id: str, letters_id: str) -> None:
+    def __init__(self, bus: Bus, records: Records, further: FurtherRuns, letters_id: str) -> None:
         self._bus = bus
         self._records = records
-        self._layout = layout
-        self._jobs_id = jobs_id
+        self._further = further
         self._letters_id = letters_id
 
     @classmethod
     async def on(cls, bus: Bus, records: Records) -> "Requeue":
         """Raises LayoutMismatch, BrokerUnavailable, StoreUnavailable."""
-        layout = await asyncio.to_thread(records.layout)
-        if layout is None:
-            raise LayoutMismatch("there is no layout yet, and so no job: the first service that starts makes it")
-        jobs_id, letters_id = await bus.topic_id(Topic.JOBS), await bus.topic_id(Topic.JOBS_DLQ)
-        if jobs_id is None or letters_id is None:
+        further = await FurtherRuns.on(bus, records, SOURCE)
+        letters_id = await bus.topic_id(Topic.JOBS_DLQ)
+        if letters_id is None:
             raise BrokerUnavailable("the broker has no topics yet: the service makes them when it starts")
-        return cls(bus, records, layout, jobs_id, letters_id)
+        return cls(bus, records, further, letters_id)
 
     async def again(self, letter: DeadLetter) -> Answer:
         try:
@@ -87,9 +84,9 @@ class Requeue:
             if outcome[0] is not JobState.FAILED:
                 return Answer(f"run {failed} {_ended(outcome[0])}: nothing to do")
             run, request = await asyncio.to_thread(self._named, job, failed, letter)
-            if (state := await asyncio.to_thread(self._state, job_id, run)) is not None:
+            if await self._further.ask(request.applied_to(job), run) is None:
+                state = await asyncio.to_thread(self._state, job_id, run)
                 return Answer(f"already asked for again as run {run}: {state}")
-            await self._ask(request.applied_to(job), run)
         except JobNotFound:
             return Answer("its job was erased: nothing to do")
         return Answer(f"asked for again as run {run}")
@@ -104,33 +101,10 @@ class Requeue:
         request = RunRequest(params=job.params, created_at=datetime.now(UTC))
         return run, self._records.request_run(job.id, run, request)
 
-    def _state(self, job_id: str, run: str) -> str | None:
-        """How far the run is; None where it is yet to be published. Blocks."""
-        if outcome := self._records.outcome(job_id, run):
-            return outcome[0].value
-        mark = self._records.mark(job_id, run)
-        return mark.state.value if mark is not None and mark.state is MarkState.QUEUED else None
-
-    async def _ask(self, job: Job, run: str) -> None:
-        mark = Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC))
-        await asyncio.to_thread(self._begin, job.id, run, mark)
-        try:
-            queued = await publish_job(self._bus, self._layout, job, run, topic_id=self._jobs_id, source=SOURCE)
-        except TurnstreamError:
-            await asyncio.to_thread(
-                self._records.give_up_run, job.id, run, mark
-            )  # its name stays: the next takes it up
-            raise
-        await asyncio.to_thread(self._records.note_published, job.id, run, queued)
-
-    def _begin(self, job_id: str, run: str, mark: Mark) -> None:
-        """Put the mark. Raises JobNotFound where the job was erased meanwhile: the erasure did not see what we stored. Blocks."""
-        self._records.put_first_mark(job_id, run, mark)
-        try:
-            self._records.job(job_id)
-        except JobNotFound:
-            self._records.give_up_run(job_id, run, mark)
-            raise
+    def _state(self, job_id: str, run: str) -> str:
+        """How far a run is that was asked for. Blocks."""
+        outcome = self._records.outcome(job_id, run)
+        return outcome[0].value if outcome else MarkState.QUEUED.value
 
 
 def _names(offset: int) -> Iterator[str]:

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from producer_api import cancelling
 from schemas.errors import ErrorInfo
 from schemas.events import CANCEL_REQUESTED, JOB_PROGRESSED, Event, event_id
 from schemas.jobs import CancelRequested, JobProgressed, JobState, Progress
@@ -182,7 +181,7 @@ async def test_a_cancel_without_a_broker_is_only_late(api, blip):
 
 async def test_a_cancel_does_not_wait_long_for_the_broker(api, blip, monkeypatch):
     job_id = await api.new_job(blip)
-    monkeypatch.setattr(cancelling, "PUBLISH_LIMIT", 0.01)
+    monkeypatch.setattr("turnstream.cancelling.PUBLISH_LIMIT", 0.01)
     monkeypatch.setattr(api.bus, "publish", lambda *_, **__: asyncio.Event().wait())
     assert (await api.client.post(f"/api/v1/jobs/{job_id}/cancel")).status_code == 200
 
