@@ -1,11 +1,12 @@
 """`turnstream layout`: how jobs spread over partitions, and over more of them: docs/operations.md has the procedure."""
 
 import asyncio
+import time
 
 from rich.console import Console
 from rich.table import Table
 
-from schemas.errors import LayoutMismatch
+from schemas.errors import InfrastructureError, LayoutMismatch, SettingsInvalid
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
 from turnstream import object_store as stores
@@ -13,6 +14,39 @@ from turnstream import run_dir
 from turnstream.operations import installed, result_topics
 from turnstream.records import Records
 from turnstream.settings import BrokerKind, Settings
+
+POLL = 0.5
+"""Seconds between two tries to reach what does not answer yet."""
+
+
+def create(settings: Settings, within: float) -> None:
+    """The layout of PARTITION_GROUPS and its topics, as far as they are not there, once broker and store answer.
+
+    Raises LayoutMismatch where they are there otherwise, and what keeps one of them away for more than `within` seconds.
+    """
+    if not settings.kafka_bootstrap_servers:
+        raise SettingsInvalid("set KAFKA_BOOTSTRAP_SERVERS: the embedded broker gets its topics from `turnstream up`")
+    layout = asyncio.run(_created(settings, within))
+    Console().print(f"{Topic.JOBS} has {layout.topics()[0].partitions} partitions; all topics are there.")
+
+
+async def _created(settings: Settings, within: float) -> Layout:
+    records, bus, operations = Records(stores.connect(settings)), buses.connect(settings), installed()
+    deadline = time.monotonic() + within
+    await bus.start()
+    try:
+        while True:
+            try:
+                layout = await asyncio.to_thread(records.agree_on_layout, settings.partition_groups, operations)
+                await bus.ensure_topics(layout.topics(result_topics(operations)))
+                return layout
+            except InfrastructureError as error:
+                if isinstance(error, LayoutMismatch) or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(POLL)
+    finally:
+        await bus.close()
+        records.store.close()
 
 
 def show(settings: Settings) -> None:

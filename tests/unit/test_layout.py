@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import DataDirInUse, LayoutMismatch
+from schemas.errors import BrokerUnavailable, DataDirInUse, LayoutMismatch, SettingsInvalid
+from tests.support.stores import closed_port
 from turnstream import run_dir
-from turnstream.layout import grow, show
+from turnstream.layout import create, grow, show
 from turnstream.object_store import connect
 from turnstream.operations import installed
 from turnstream.records import Records
@@ -59,3 +60,13 @@ def test_where_nothing_ever_ran_there_is_no_layout(settings):
         show(settings)
     with pytest.raises(LayoutMismatch, match="no layout yet"):
         grow(settings, 2)
+
+
+def test_without_an_address_of_a_broker_nothing_is_created(settings):
+    with pytest.raises(SettingsInvalid, match="KAFKA_BOOTSTRAP_SERVERS"):
+        create(settings, 0)
+
+
+def test_what_does_not_answer_in_time_is_named(tmp_path):
+    with pytest.raises(BrokerUnavailable):
+        create(Settings(_env_file=None, data_dir=tmp_path, kafka_bootstrap_servers=closed_port(), publish_timeout=1), 0)

@@ -19,6 +19,18 @@ def show_layout(context: typer.Context) -> None:
         show(Settings())
 
 
+@layout.command(epilog=example("turnstream layout create"))
+def create(
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for broker and object store.")
+    ] = 120,
+) -> None:
+    """Make the topics that are missing, of PARTITION_GROUPS; services do it themselves where nobody did."""
+    from turnstream.layout import create as make
+
+    make(Settings(), wait)
+
+
 @layout.command(epilog=example("turnstream layout grow 4"))
 def grow(
     groups: Annotated[int, typer.Argument(min=1, max=1024, help="How many groups of partitions there shall be.")],
