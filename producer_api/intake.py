@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 from producer_api.auth import require_enabled
 from producer_api.broker_watch import BrokerWatch
 from producer_api.form import AUDIO_FIELDS, Upload, read_form
-from producer_api.order import Order, require_possible
+from producer_api.order import Order, require_possible, webhook_of
 from producer_api.pledges import Pledges
 from producer_api.probing import Prober
 from producer_api.publishing import Publisher, require_size
@@ -79,6 +79,7 @@ class Intake:
         try:
             order = read(upload.fields)
             require_enabled(order.operation, self._settings)
+            webhook_url = webhook_of(order.webhook_url, self._settings)
             audio = await self._examined(upload, order.operation)
             if order.operation.check is not None:
                 await self._threads.run(require_possible, order.operation, self._settings, order.params)
@@ -90,6 +91,7 @@ class Intake:
                 owner=owner,
                 created_at=datetime.now(UTC),
                 audio=audio,
+                webhook_url=webhook_url,
             )
             require_size(job, LIVE_RUN)
             creating = asyncio.create_task(self._threads.run(self._create, job, upload))

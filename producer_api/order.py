@@ -7,14 +7,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from producer_api.form import AUDIO_FIELDS, Upload
 from producer_api.problems import invalid
-from schemas.errors import InvalidRequest, UnknownOperation
+from producer_api.webhooks.guard import Guard
+from schemas.errors import InvalidRequest, UnknownOperation, WebhooksDisabled
 from schemas.jobs import DEFAULT_OPERATION, Lane, Params, RunName
 from schemas.operation import Operation
 from turnstream.operations import Operations, load
 from turnstream.settings import Settings
 
-JOB_FIELDS = ("operation", "lane")
-RUN_FIELD = "run"
+WEBHOOK_FIELD = "webhook_url"
+JOB_FIELDS = ("operation", "lane", WEBHOOK_FIELD)
+RUN_FIELDS = ("run", WEBHOOK_FIELD)
 _RUN_NAME = TypeAdapter[str](RunName)
 
 
@@ -23,6 +25,8 @@ class Order:
     operation: Operation
     lane: Lane
     params: Params
+    webhook_url: str | None = None
+    """As the form says it."""
 
 
 def read_order(fields: Mapping[str, str], operations: Operations) -> Order:
@@ -37,25 +41,27 @@ def read_order(fields: Mapping[str, str], operations: Operations) -> Order:
     if lane not in set(Lane):
         raise InvalidRequest(f"There is no lane {lane[:100]!r}; there are {', '.join(Lane)}")
     given = {field: value for field, value in fields.items() if field not in JOB_FIELDS}
-    return Order(operations[name], Lane(lane), _params(operations[name], given, JOB_FIELDS))
+    return Order(operations[name], Lane(lane), _params(operations[name], given, JOB_FIELDS), fields.get(WEBHOOK_FIELD))
 
 
 def order_of(operation: Operation, fields: Mapping[str, str]) -> Order:
-    """An interactive order for this operation, from a form of which every field is one of its parameters.
+    """An interactive order for this operation, from a form of which every field but the webhook is one of its parameters.
 
     Raises InvalidRequest.
     """
-    return Order(operation, Lane.INTERACTIVE, _params(operation, fields, ()))
+    given = {field: value for field, value in fields.items() if field != WEBHOOK_FIELD}
+    params = _params(operation, given, (WEBHOOK_FIELD,))
+    return Order(operation, Lane.INTERACTIVE, params, fields.get(WEBHOOK_FIELD))
 
 
 def read_run(upload: Upload, operation: Operation, params: Params) -> tuple[str | None, Params]:
     """The name of another run, if the form gives one, and its parameters: those of the job, `params`, but for what the form
     says otherwise; an empty value takes one back. Raises InvalidRequest.
     """
-    given = {field: value for field, value in upload.fields.items() if field != RUN_FIELD}
-    taken_back = upload.emptied - {RUN_FIELD}
-    _require_known(operation, (*given, *taken_back), (RUN_FIELD,))
-    name = upload.fields.get(RUN_FIELD)
+    given = {field: value for field, value in upload.fields.items() if field not in RUN_FIELDS}
+    taken_back = upload.emptied - set(RUN_FIELDS)
+    _require_known(operation, (*given, *taken_back), RUN_FIELDS)
+    name = upload.fields.get("run")
     if name is not None and not _is_run_name(name):
         raise InvalidRequest(
             f"{name[:100]!r} is no name of a run: 1 to 63 lower-case letters, digits, "
@@ -63,6 +69,16 @@ def read_run(upload: Upload, operation: Operation, params: Params) -> tuple[str 
         )
     kept = {field: value for field, value in params.items() if field not in taken_back}
     return name, _validated(operation, kept | given)
+
+
+def webhook_of(given: str | None, settings: Settings) -> str | None:
+    """Where the end of a run is told: as given, or as set for all. Raises WebhooksDisabled, WebhookRefused."""
+    url = given or settings.webhook_url or None
+    if url is not None:
+        if not settings.webhook_secrets:
+            raise WebhooksDisabled
+        Guard.of(settings).check(url)
+    return url
 
 
 def require_possible(operation: Operation, settings: Settings, params: Params) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from producer_api.auth import require_enabled
 from producer_api.broker_watch import BrokerWatch
 from producer_api.form import Upload, read_form
-from producer_api.order import read_run, require_possible
+from producer_api.order import WEBHOOK_FIELD, read_run, require_possible, webhook_of
 from producer_api.pledges import Pledges
 from producer_api.publishing import Publisher, require_size
 from producer_api.threads import Threads
@@ -64,39 +64,40 @@ class Reruns:
             raise UnknownOperation(f"The operation {job.operation} is not installed any more")
         require_enabled(operation, self._settings)
         name, params = read_run(upload, operation, job.params)
+        webhook_url = webhook_of(upload.fields.get(WEBHOOK_FIELD), self._settings)
         await self._threads.run(require_possible, operation, self._settings, params)
         require_size(job.model_copy(update={"params": params}), name or LIVE_RUN)
-        run, request = await self._threads.run(self._named, job.id, name, params)
+        run, request = await self._threads.run(self._named, job.id, name, params, webhook_url)
         wanted = request.applied_to(job)
         await self._publish(wanted, run, traceparent)
         log.info("job %s, run %s accepted", job.id, run)
         return wanted, run
 
-    def _named(self, job_id: str, name: str | None, params: Params) -> tuple[str, RunRequest]:
+    def _named(self, job_id: str, name: str | None, params: Params, webhook_url: str | None) -> tuple[str, RunRequest]:
         """The run's name, taken for it for good, and what it stands for. A name that was taken by a call which then failed is
         taken up where it stands for the same. Raises RunExists, TooManyRuns. Blocks.
         """
-        request = RunRequest(params=params, created_at=datetime.now(UTC))
+        request = RunRequest(params=params, created_at=datetime.now(UTC), webhook_url=webhook_url)
         if name is None:
             taken = set(self._records.run_names(job_id))
             for run in (f"run-{number}" for number in range(2, MAX_NUMBERED + 2)):
-                if run not in taken and (stands := self._records.request_run(job_id, run, request)).params == params:
+                if run not in taken and _same(stands := self._records.request_run(job_id, run, request), request):
                     return run, stands
             raise TooManyRuns(f"Job {job_id} has {MAX_NUMBERED} numbered runs: give this one a name")
         if self._records.has_run(job_id, name) and self._records.run_request(job_id, name) is None:
             raise RunExists(f"Job {job_id} has a run {name}: give this one another name")
-        request = self._records.request_run(job_id, name, request)
-        if request.params != params:
+        stands = self._records.request_run(job_id, name, request)
+        if not _same(stands, request):
             raise RunExists(
                 f"Job {job_id} was asked for a run {name} with other parameters: give this one another name"
             )
-        return name, request
+        return name, stands
 
     async def _publish(self, job: Job, run: str, traceparent: str) -> None:
         mark = Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC))
         try:
             async with asyncio.timeout(self._limit):
-                if await self._threads.run(self._begin, job.id, run, mark):
+                if await self._threads.run(self._begin, job, run, mark):
                     await self._publisher.accept(job, run, traceparent)
         except BaseException as error:
             await self._pledges.keep(self._undo(job.id, run, mark))
@@ -104,16 +105,17 @@ class Reruns:
                 raise StoreUnavailable(f"The run could not be stored within {self._limit:g} s") from error
             raise
 
-    def _begin(self, job_id: str, run: str, mark: Mark) -> bool:
+    def _begin(self, job: Job, run: str, mark: Mark) -> bool:
         """Put the mark, unless a twin of this call or one that was broken off has put its own; False where the run was accepted
         already. Raises JobNotFound where the job was erased meanwhile: the erasure did not see the mark. Blocks.
         """
-        before = self._records.mark(job_id, run)
-        if self._records.ended(job_id, run) if before is None else before.state is MarkState.QUEUED:
+        before = self._records.mark(job.id, run)
+        if self._records.ended(job.id, run) if before is None else before.state is MarkState.QUEUED:
             return False
         if before is None:
-            self._records.put_first_mark(job_id, run, mark)
-        self._records.job(job_id)
+            self._records.put_first_mark(job.id, run, mark)
+        self._records.job(job.id)
+        self._records.queue_first_webhook(job, run)
         return True
 
     async def _undo(self, job_id: str, run: str, mark: Mark) -> None:
@@ -124,3 +126,8 @@ class Reruns:
             await self._threads.run(self._records.give_up_run, job_id, run, mark)
         except TurnstreamError as error:
             log.warning("job %s, run %s was refused and its mark stays until the sweep: %s", job_id, run, error.detail)
+
+
+def _same(stands: RunRequest, wanted: RunRequest) -> bool:
+    """Whether a name that is taken stands for what is wanted under it."""
+    return (stands.params, stands.webhook_url) == (wanted.params, wanted.webhook_url)

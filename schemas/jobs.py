@@ -140,6 +140,7 @@ class Job(Value):
     owner: str = Field(description="the id of the API key that submitted it")
     created_at: AwareDatetime
     audio: AudioInfo | None = Field(default=None, description="null where the operation takes no recording")
+    webhook_url: str | None = Field(default=None, description="where the end of its first run is told by a webhook")
 
 
 class JobRequested(Value):

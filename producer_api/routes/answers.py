@@ -22,6 +22,8 @@ from schemas.errors import (
     UnknownOperation,
     UploadTimeout,
     UploadTooLarge,
+    WebhookRefused,
+    WebhooksDisabled,
     from_info,
 )
 from schemas.formats import JSON
@@ -42,6 +44,8 @@ INTAKE_ERRORS = (
     AudioFormatRefused,
     AudioStreamMissing,
     AudioTooLong,
+    WebhookRefused,
+    WebhooksDisabled,
     BrokerUnavailable,
     StoreUnavailable,
     LayoutMismatch,
@@ -59,6 +63,8 @@ RUN_ERRORS = (
     UnknownOperation,
     RunExists,
     TooManyRuns,
+    WebhookRefused,
+    WebhooksDisabled,
     BrokerUnavailable,
     StoreUnavailable,
     LayoutMismatch,

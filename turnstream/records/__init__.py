@@ -9,6 +9,8 @@
     jobs/<id>/runs/<run>/attempts.json                   how often it was opened, and who has it open
     jobs/<id>/runs/<run>/stages/<name>.json              what a stage of a run found, until the run has its end
     jobs/<id>/runs/<run>/successor.json                  which run was asked for in place of this one, which failed
+    jobs/<id>/runs/<run>/webhook.json                    how often its end was told to its webhook, and what came of it
+    webhooks/<due>/<id>/<run>                            a run whose webhook is to be looked at then: milliseconds since 1970
     pending/<id>/<run>                                   the mark of a run that has not ended
     pending/<id>/~erase                                  the mark of an erasure under way
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
@@ -25,6 +27,7 @@ from turnstream.records.jobs import Records
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
 from turnstream.records.runs import Attempts, RunRequest
+from turnstream.records.webhooks import QueuedWebhook, Webhook
 
 __all__ = [
     "CANCELLED",
@@ -34,7 +37,9 @@ __all__ = [
     "Ending",
     "Mark",
     "MarkState",
+    "QueuedWebhook",
     "Records",
     "RunRequest",
+    "Webhook",
     "reference",
 ]

@@ -20,6 +20,7 @@ from turnstream.records.dead_letters import DeadLetters
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
 from turnstream.records.runs import Runs
+from turnstream.records.webhooks import Webhooks
 
 log = logging.getLogger("turnstream.records")
 
@@ -42,7 +43,7 @@ def _index_key(job: Job) -> str:
     return f"index/{job.owner}/{_LATEST - int(job.created_at.timestamp() * 1000):013d}-{job.id}"
 
 
-class Records(Runs, DeadLetters, Agreements):
+class Records(Runs, Webhooks, DeadLetters, Agreements):
     """All of them, over one object store."""
 
     def create(self, job: Job, audio: BinaryIO | None) -> None:
@@ -56,6 +57,7 @@ class Records(Runs, DeadLetters, Agreements):
         points.passing("intake.recorded")
         self.store.put(_index_key(job), b"")
         points.passing("intake.indexed")
+        self.queue_first_webhook(job, LIVE_RUN)
 
     def job(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -147,7 +149,10 @@ class Records(Runs, DeadLetters, Agreements):
         """
         self.put_mark(job_id, ERASURE, Mark(state=MarkState.ERASING, at=datetime.now(UTC)))
         with suppress(JobNotFound, Damaged):  # it did not get so far, or somebody else is further with this
-            self.store.delete(_index_key(self.job(job_id)))
+            job = self.job(job_id)
+            self.store.delete(_index_key(job))
+            for run in self.run_names(job_id):
+                self.unqueue_webhooks(self.job_of_run(job_id, run), run)
         # Before the rest: who still writes something of it looks for this one afterwards, and removes what it wrote.
         self.store.delete(_job_key(job_id))
         self.store.delete_prefix(f"jobs/{job_id}/")

@@ -21,11 +21,18 @@ class RunRequest(Value):
     created_at: AwareDatetime
     lane: Lane | None = None
     """Where it is another than that of the job."""
+    webhook_url: str | None = None
+    """Where its end is told by a webhook: never by that of the job, which is for its first run."""
 
     def applied_to(self, job: Job) -> Job:
         """The job as this run computes it."""
         return job.model_copy(
-            update={"params": self.params, "created_at": self.created_at, "lane": self.lane or job.lane}
+            update={
+                "params": self.params,
+                "created_at": self.created_at,
+                "lane": self.lane or job.lane,
+                "webhook_url": self.webhook_url,
+            }
         )
 
 

@@ -46,5 +46,5 @@ def test_an_empty_form_asks_for_the_same_again(job):
 
 
 def test_fields_are_refused_also_when_they_are_empty():
-    with pytest.raises(InvalidRequest, match="takes no field 'operation'; it takes run, num_speakers"):
+    with pytest.raises(InvalidRequest, match="takes no field 'operation'; it takes run, webhook_url, num_speakers"):
         read_run(form({}, {"operation"}), DIARIZE, {})

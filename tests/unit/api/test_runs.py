@@ -132,7 +132,7 @@ async def test_a_name_that_is_taken(api, blip, monkeypatch):
     [
         ({"num_speakers": "0"}, "greater than or equal to 1"),
         ({"num_speakers": "9"}, "outside"),  # the job's own max_speakers
-        ({"speakers": "2"}, "diarize takes no field 'speakers'; it takes run, num_speakers"),
+        ({"speakers": "2"}, "diarize takes no field 'speakers'; it takes run, webhook_url, num_speakers"),
         ({"lane": ""}, "takes no field 'lane'"),
         ({"run": "Über"}, "no name of a run"),
         ({"run": "../live"}, "no name of a run"),
