@@ -9,9 +9,10 @@ STACK ?= embedded
 KILLS ?= 200
 SEED ?= 1
 MINUTES ?= 15
+CASES ?= 5000
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-real test-containers chaos soak up lint bench bench-engine bench-scheduler lock clean
+.PHONY: help venv demo test test-real test-containers chaos soak fuzz up lint bench bench-engine bench-scheduler lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -39,6 +40,9 @@ soak: venv ## Fifteen minutes of faults now and then: does anything grow? STACK=
 
 up: venv ## Run the whole stack in this terminal until Ctrl-C.
 	@$(BIN)/turnstream up
+
+fuzz: venv ## Make thousands of generated calls to a stack, and compare the answers with /docs: CASES=5000 SEED=1.
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED) $(if $(OUT),--out '$(OUT)')
 
 lint: venv ## Check style, types and which part may import which.
 	@$(BIN)/ruff check .
