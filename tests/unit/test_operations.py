@@ -15,6 +15,7 @@ from schemas.base import Form
 from schemas.errors import SettingsInvalid
 from schemas.operation import Operation
 from schemas.operations import DIARIZE, TRANSCRIBE, TRANSCRIPT
+from tests.support.documents import page
 from tests.support.speak import SOURCE, SPEAK, install
 from turnstream import operations
 from turnstream.operations import GROUP, installed, load, result_topics
@@ -183,10 +184,9 @@ def test_the_api_imports_no_engine_of_it(plugged, tmp_path: Path):
 
 
 def test_the_documentation_shows_the_files_of_the_plug_in_as_they_are():
-    shown = dict(re.findall(r"^`turnstream-speak/(\S+)`:\n\n```\w+\n(.*?)^```$", DOCS.read_text(), re.M | re.S))
-    assert shown.keys() == {"pyproject.toml", "turnstream_speak/operation.py", "turnstream_speak/engine.py"}
-    for name, text in shown.items():
-        assert text == (SOURCE / name).read_text(), name
+    shown = {block.marks["file"]: block.text for block in page(DOCS).blocks if "file" in block.marks}
+    written = ("pyproject.toml", "turnstream_speak/operation.py", "turnstream_speak/engine.py")
+    assert shown == {f"{SOURCE.name}/{name}": (SOURCE / name).read_text() for name in written}
 
 
 def test_the_documentation_names_the_formats_there_are():
