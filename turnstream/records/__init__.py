@@ -16,6 +16,10 @@
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
     dead-letters/<sha256>                                a value too large for the dead letter topic
     dead-letters/requeued/<topic id>/<offset>            where a dead letter that names no run was published again
+    replays/<name>/request.json                          what a replay was asked for
+    replays/<name>/tally.json                            how far its publisher came
+    replays/<name>/cancelled.json                        it was cancelled
+    replay-groups/<group>.json                           what a group of workers apart from the live one computes
     leases/<name>                                        who does what only one process should do
     layout/<n>.json                                      how topics are laid out; the last one is in force
 
@@ -23,9 +27,11 @@ Every call blocks: on an event loop use it through a thread. Each may raise Stor
 """
 
 from turnstream.records.endings import CANCELLED, Ending, reference
+from turnstream.records.history import Glimpse
 from turnstream.records.jobs import Records
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
+from turnstream.records.replays import ReplayGroup, ReplayRequest, ReplayTally, Source
 from turnstream.records.runs import Attempts, RunRequest
 from turnstream.records.webhooks import QueuedWebhook, Webhook
 
@@ -35,11 +41,16 @@ __all__ = [
     "Attempts",
     "Damaged",
     "Ending",
+    "Glimpse",
     "Mark",
     "MarkState",
     "QueuedWebhook",
     "Records",
+    "ReplayGroup",
+    "ReplayRequest",
+    "ReplayTally",
     "RunRequest",
+    "Source",
     "Webhook",
     "reference",
 ]

@@ -15,7 +15,8 @@ from turnstream.object_store.base import ObjectExists, ObjectNotFound, exists
 from turnstream.records.objects import Objects, written
 
 CANCELLED = ErrorInfo(code="job_cancelled", detail="The job was cancelled")
-_OBJECT = {JobState.SUCCEEDED: "result", JobState.FAILED: "error", JobState.CANCELLED: "cancelled"}
+ENDING_NAMES = {JobState.SUCCEEDED: "result", JobState.FAILED: "error", JobState.CANCELLED: "cancelled"}
+"""Of the object that says how a run ended."""
 
 
 class Ended(Value):
@@ -45,7 +46,7 @@ def run_key(job_id: str, run: str, name: str) -> str:
 
 
 def _ending_key(job_id: str, run: str, state: JobState) -> str:
-    return run_key(job_id, run, _OBJECT[state])
+    return run_key(job_id, run, ENDING_NAMES[state])
 
 
 class Endings(Objects):

@@ -17,8 +17,10 @@ from turnstream.disk import unavailable
 from turnstream.object_store.base import ObjectNotFound, exists
 from turnstream.records.agreements import Agreements
 from turnstream.records.dead_letters import DeadLetters
+from turnstream.records.history import History
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
+from turnstream.records.replays import Replays
 from turnstream.records.runs import Runs
 from turnstream.records.webhooks import Webhooks
 
@@ -43,7 +45,7 @@ def _index_key(job: Job) -> str:
     return f"index/{job.owner}/{_LATEST - int(job.created_at.timestamp() * 1000):013d}-{job.id}"
 
 
-class Records(Runs, Webhooks, DeadLetters, Agreements):
+class Records(Runs, Webhooks, DeadLetters, Agreements, Replays, History):
     """All of them, over one object store."""
 
     def create(self, job: Job, audio: BinaryIO | None) -> None:
