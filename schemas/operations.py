@@ -79,6 +79,7 @@ _TRANSCRIPT: dict[str, Any] = {
         for turn, segment in zip(_TURNS, _TRANSCRIPTION["segments"], strict=True)
     ],
     "turns": _TURNS,
+    "exclusive_turns": _DIARIZATION["exclusive_segments"],
     "num_speakers": 2,
     "speakers": ["SPEAKER_00", "SPEAKER_01"],
     **_STATS,

@@ -159,6 +159,9 @@ class TranscriptResult(Value):
     text: str
     segments: list[SpeakerSegment]
     turns: list[Segment] = Field(description="who spoke when; turns may overlap")
+    exclusive_turns: list[Segment] | None = Field(
+        default=None, description="the same with one speaker at a time; null where an earlier release made it"
+    )
     num_speakers: int
     speakers: list[str]
     speaker_stats: list[SpeakerStats] = Field(default_factory=list, description="one for each of `speakers`")

@@ -1,11 +1,20 @@
-"""What was said as cues to be read while it is heard: SubRip (SRT) and WebVTT."""
+"""What was said, or who speaks, as cues to be read while it is heard: SubRip (SRT) and WebVTT."""
 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from schemas.results import SpeakerSegment, SpokenSegment, TranscriptionResult, TranscriptResult, Word
+from schemas.results import (
+    DiarizationResult,
+    Segment,
+    SpeakerSegment,
+    SpokenSegment,
+    TranscriptionResult,
+    TranscriptResult,
+    Word,
+)
+from schemas.turns import Turns, turns_of
 
 MAX_WIDTH = 84
 """Characters of a cue: two lines of 42, as broadcasters have them; the player wraps them. A wide East Asian character is two.
@@ -29,30 +38,42 @@ class Cue:
 
     start: int
     end: int
-    text: str
+    text: str | None
+    """None where no words are known: then the speaker's name is shown."""
     speaker: str | None
     """None where the source tells nothing of speakers."""
 
+    @property
+    def line(self) -> str:
+        """All that there is to read."""
+        return (self.speaker or NOBODY) if self.text is None else said(self.text, self.speaker)
+
 
 def to_srt(result: TranscriptionResult | TranscriptResult) -> str:
-    """SubRip has no specification and no way to escape: an arrow inside a text becomes one that no reader takes for a time."""
-    return "".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{said(cue.text, cue.speaker).replace('-->', '→')}\n\n"
-        for number, cue in enumerate(cues(result.segments), 1)
-    )
+    return _srt(cues(result.segments))
 
 
 def to_vtt(result: TranscriptionResult | TranscriptResult) -> str:
-    """https://www.w3.org/TR/webvtt1/, a voice span around what a known speaker says."""
-    return "WEBVTT\n" + "".join(
-        f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_voice(cue)}{_escaped(cue.text)}\n"
-        for cue in cues(result.segments)
-    )
+    return _vtt(cues(result.segments))
+
+
+def turns_to_srt(result: DiarizationResult, which: Turns = Turns.OVERLAPPING) -> str:
+    return _srt(turn_cues(turns_of(result, which)))
+
+
+def turns_to_vtt(result: DiarizationResult, which: Turns = Turns.OVERLAPPING) -> str:
+    return _vtt(turn_cues(turns_of(result, which)))
 
 
 def cues(segments: Sequence[Spoken]) -> list[Cue]:
     """By their start, as WebVTT wants them. A segment too long for one cue is broken between words, if it has any."""
     return sorted((cue for segment in segments for cue in _cues(segment) if cue.text), key=lambda cue: cue.start)
+
+
+def turn_cues(turns: Sequence[Segment]) -> list[Cue]:
+    """By their start; those of speakers who talk at once are shown at once."""
+    found = [Cue(*_shown(turn.start, turn.end), None, one_line(turn.speaker) or NOBODY) for turn in turns]
+    return sorted(found, key=lambda cue: cue.start)
 
 
 def said(text: str, speaker: str | None) -> str:
@@ -80,8 +101,12 @@ def _cues(segment: Spoken) -> Iterator[Cue]:
 
 
 def _cue(start: float, end: float, text: str, speaker: str | None) -> Cue:
+    return Cue(*_shown(start, end), one_line(text), speaker)
+
+
+def _shown(start: float, end: float) -> tuple[int, int]:
     first, last = max(round(start * 1000), 0), round(end * 1000)
-    return Cue(first, last if last > first else first + LEAST_MS, one_line(text), speaker)
+    return first, last if last > first else first + LEAST_MS
 
 
 def _runs(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
@@ -121,6 +146,23 @@ def _fits(start: float, end: float, width: int) -> bool:
 
 def _width(text: str) -> int:
     return len(text) if text.isascii() else sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _srt(cues: Sequence[Cue]) -> str:
+    """SubRip has no specification and no way to escape: an arrow inside a text becomes one that no reader takes for a time."""
+    return "".join(
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{cue.line.replace('-->', '→')}\n\n"
+        for number, cue in enumerate(cues, 1)
+    )
+
+
+def _vtt(cues: Sequence[Cue]) -> str:
+    """https://www.w3.org/TR/webvtt1/, a voice span around what a known speaker says. Players show what is in it alone."""
+    return "WEBVTT\n" + "".join(
+        f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        f"{_voice(cue)}{_escaped(cue.line if cue.text is None else cue.text)}\n"
+        for cue in cues
+    )
 
 
 def _clock(milliseconds: int, point: str) -> str:

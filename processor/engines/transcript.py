@@ -24,6 +24,7 @@ def combine(stages: Mapping[str, Fields]) -> Fields:
         "text": transcribed["text"],
         "segments": with_speakers(transcribed["segments"], turns, exclusive),
         "turns": turns,
+        "exclusive_turns": exclusive,
         "num_speakers": diarized["num_speakers"],
         "speakers": diarized["speakers"],
         "speaker_stats": diarized.get("speaker_stats", []),

@@ -25,11 +25,19 @@ from schemas.errors import (
     Unauthorized,
 )
 from schemas.jobs import LIVE_RUN, JobPage, JobRuns, JobView, RunName
+from schemas.turns import Turns
 
 log = logging.getLogger("turnstream.api")
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 Run = Annotated[RunName, Query(description="name of the computation; the first one is `live`")]
+TurnsShown = Annotated[
+    Turns | None,
+    Query(
+        description="overlapping: the turns as they were, which is the default; exclusive: with one speaker at a time. "
+        "For formats that show turns: rttm, and csv, srt and vtt of `diarize`; json of `diarize` has both"
+    ),
+]
 PAGE_LIMIT = 100
 
 
@@ -74,12 +82,13 @@ async def get_result(
     service: TheService,
     owner: Owner,
     format: Annotated[str | None, Query(description="goes before Accept")] = None,
+    turns: TurnsShown = None,
     run: Run = LIVE_RUN,
     accept: Annotated[str, Header()] = "*/*",
 ) -> Response:
     """The result of a job. While there is none: 409. The result of a failed job is its error, as a problem."""
     job = await service.job_of_run(job_id, owner, run)
-    chosen = choose(service.formats(job), format, accept)
+    chosen = choose(service.formats(job), format, accept, turns)
     ending = await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
         raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id, run))

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from pyannote.database.util import load_rttm
 
 from processor.engines.transcript import combine
+from schemas.errors import InvalidRequest
 from schemas.formats import (
     DIARIZATION_FORMATS,
     TRANSCRIPT_FORMATS,
     TRANSCRIPTION_FORMATS,
+    named,
+    said_to_csv,
     to_csv,
     to_json,
     to_rttm,
@@ -31,11 +34,23 @@ from schemas.results import (
     Timings,
     TranscriptResult,
 )
-from schemas.subtitles import LEAST_MS, MAX_SECONDS, MAX_WIDTH, cues, one_line, to_srt, to_vtt
+from schemas.subtitles import (
+    LEAST_MS,
+    MAX_SECONDS,
+    MAX_WIDTH,
+    cues,
+    one_line,
+    to_srt,
+    to_vtt,
+    turns_to_srt,
+    turns_to_vtt,
+)
+from schemas.turns import Turns
 from tests.support.results import (
     JOB_ID,
     segment,
     segments,
+    spans,
     stages,
     transcript,
     transcription,
@@ -57,6 +72,8 @@ RESULT = DiarizationResult(
     audio=AnalysedAudio(duration=2.0, sha256="0" * 64, sample_rate=16000, channels=1),
     model=ModelInfo(name="m", source="directory", mode="exact", device="cpu", revision="0"),
 )
+
+TURN_FORMATS = {name: known for name, known in DIARIZATION_FORMATS.items() if name != "json"}
 
 SAID = segment(speaker="SPEAKER_00", start=0.5, end=1.25, text="Hello there.")
 
@@ -99,6 +116,42 @@ def read_captions(text, format):
 def test_rttm_reads_back(tmp_path):
     turns = rttm_turns(to_rttm(RESULT), tmp_path / "result.rttm")
     assert turns == [("SPEAKER_00", 0.03, 1.5), ("SPEAKER_01", 1.25, 2.0)]
+
+
+def test_the_exclusive_turns_are_written_where_they_are_asked_for(tmp_path):
+    exclusive = {name: known.showing(Turns.EXCLUSIVE).write(RESULT) for name, known in TURN_FORMATS.items()}
+    assert rttm_turns(exclusive["rttm"], tmp_path / "result.rttm") == [("SPEAKER_00", 0.03, 1.5)]
+    assert [row["speaker"] for row in csv.DictReader(io.StringIO(exclusive["csv"]))] == ["SPEAKER_00"]
+    assert read_srt(exclusive["srt"]) == [(30, 1500, "SPEAKER_00")]
+    assert read_vtt(exclusive["vtt"]) == [(30, 1500, "SPEAKER_00", "SPEAKER_00")]
+    for known in TURN_FORMATS.values():
+        assert known.showing(None).write(RESULT) == known.showing(Turns.OVERLAPPING).write(RESULT)
+
+
+def test_a_transcript_has_exclusive_turns_unless_an_earlier_release_made_it(tmp_path):
+    write = TRANSCRIPT_FORMATS["rttm"].showing(Turns.EXCLUSIVE).write
+    turns, alone = [turn("A", 0.25, 1.5), turn("B", 1, 2)], [turn("A", 0.25, 1.5), turn("B", 1.5, 2)]
+    combined = combine(stages([SAID], turns, alone))
+    result = TranscriptResult(job_id=JOB_ID, run="live", **combined)
+    assert rttm_turns(write(result), tmp_path / "result.rttm") == [("A", 0.25, 1.5), ("B", 1.5, 2.0)]
+    del combined["exclusive_turns"]
+    with pytest.raises(InvalidRequest, match="no exclusive turns"):
+        write(TranscriptResult(job_id=JOB_ID, run="live", **combined))
+
+
+@pytest.mark.parametrize("turns", Turns)
+def test_where_no_turns_are_shown_there_are_none_to_choose(turns):
+    without = [DIARIZATION_FORMATS["json"], *TRANSCRIPTION_FORMATS.values()]
+    without += [known for name, known in TRANSCRIPT_FORMATS.items() if name != "rttm"]
+    for known in without:
+        assert known.showing(None) is known
+        with pytest.raises(InvalidRequest, match="leave it out"):
+            known.showing(turns)
+
+
+@pytest.mark.parametrize(("name", "found"), [("vtt", "vtt"), ("WebVTT", "vtt"), (" TXT ", "text"), ("xml", None)])
+def test_a_format_has_the_names_that_people_give_it(name, found):
+    assert named(TRANSCRIPTION_FORMATS, name) is (found and TRANSCRIPTION_FORMATS[found])
 
 
 def test_rttm_of_a_transcript_has_its_turns(tmp_path):
@@ -241,6 +294,58 @@ def test_what_is_written_reads_back(spoken, turns):
     short = all(cue.end < 100 * 3600 * 1000 for cue in shown)  # pysubs2 knows two digits of hours
     read = read_srt(to_srt(result)) if short else [cue[:3] for cue in read_captions(to_srt(result), "srt")]
     assert read == [(cue.start, cue.end, f"{cue.speaker}: {cue.text}".replace("-->", "→")) for cue in shown]
+
+
+anybody = st.one_of(
+    st.sampled_from(["SPEAKER_00", "R&D <b>", "a-->b", "Ann\ne", '=1+"2",', "日本", " "]), st.text(max_size=9)
+)
+any_turns = st.lists(
+    st.builds(lambda who, span: Segment(speaker=who, start=span[0], end=span[1]), anybody, spans()), max_size=9
+)
+
+
+def shown_name(speaker):
+    return one_line(speaker) or "?"
+
+
+@unhurried
+@given(any_turns)
+def test_turns_read_back_as_cues_with_the_names_of_the_speakers(turns):
+    result = RESULT.model_copy(update={"segments": turns})
+    told = sorted(
+        (round(t.start * 1000), max(round(t.end * 1000), round(t.start * 1000)), shown_name(t.speaker)) for t in turns
+    )
+    told = [(start, end if end > start else start + LEAST_MS, name) for start, end, name in told]
+    vtt = read_vtt(turns_to_vtt(result))
+    assert sorted(cue[:3] for cue in vtt) == sorted(told)
+    assert all(voice == (None if name == "?" else name) for *_, name, voice in vtt)
+    starts = [cue[0] for cue in vtt]
+    assert starts == sorted(starts)
+    srt = read_captions(turns_to_srt(result), "srt")
+    assert sorted(cue[:3] for cue in srt) == sorted((*times, name.replace("-->", "→")) for *times, name in told)
+
+
+@unhurried
+@given(any_turns)
+def test_turns_read_back_as_rows(turns):
+    rows = list(csv.DictReader(io.StringIO(to_csv(RESULT.model_copy(update={"segments": turns})), newline="")))
+    assert rows == [
+        {"speaker": t.speaker, "start": f"{t.start:.3f}", "end": f"{t.end:.3f}", "confidence": ""} for t in turns
+    ]
+
+
+@unhurried
+@given(segments(), turns())
+def test_what_was_said_reads_back_as_rows(spoken, turns):
+    said = TranscriptResult(job_id=JOB_ID, run="live", **combine(stages(spoken, turns)))
+    rows = list(csv.DictReader(io.StringIO(said_to_csv(said), newline="")))
+    told = [each for each in said.segments if one_line(each.text)]
+    assert [(row["speaker"], row["text"]) for row in rows] == [(t.speaker or "", t.text.strip()) for t in told]
+    assert [(float(row["start"]), float(row["end"])) for row in rows] == [
+        (pytest.approx(t.start, abs=0.0006), pytest.approx(t.end, abs=0.0006)) for t in told
+    ]
+    plain = list(csv.DictReader(io.StringIO(said_to_csv(transcription(*spoken)), newline="")))
+    assert all(row.keys() == {"start", "end", "text"} for row in plain)
 
 
 def unspaced(text):

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producer_api.negotiation import choose
 from schemas.errors import NotAcceptable
@@ -18,7 +20,15 @@ FORMATS = {"json": JSON, "rttm": RTTM}
         (None, "application/json;q=0.2, text/x-rttm;q=0.9", "rttm"),
         (None, "application/json;q=0, */*;q=0.1", "rttm"),
         (None, "text/html, */*;q=0.8", "json"),
+        (None, "text/*;q=0.1, application/*;q=0.05", "rttm"),
+        (None, "text/x-rttm ; q=0.5 , application/json ; q=0.4", "rttm"),
+        (None, "application/json;q=nan, text/x-rttm;q=0.001", "rttm"),
+        (None, "application/json;q=7, text/x-rttm;q=1.000", "rttm"),
+        (None, "*/*;q=0.1, text/*;q=0, application/json;q=0.05", "json"),
+        (None, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "json"),
+        (None, ", ,;", "json"),
         ("rttm", "application/json", "rttm"),
+        ("RTTM", "*/*", "rttm"),
         ("json", "image/png", "json"),
     ],
 )
@@ -27,8 +37,18 @@ def test_the_best_format_is_chosen(name, accept, chosen):
 
 
 @pytest.mark.parametrize(
-    "name, accept", [("xml", "*/*"), ("", "*/*"), (None, "image/png"), (None, "*/*;q=0"), (None, "*/*;q=x")]
+    "name, accept",
+    [("xml", "*/*"), ("", "*/*"), (None, "image/png"), (None, "*/*;q=0"), (None, "*/*;q=x"), (None, "*/*;q=")],
 )
 def test_what_does_not_exist_is_not_acceptable(name, accept):
-    with pytest.raises(NotAcceptable):
+    with pytest.raises(NotAcceptable) as refused:
         choose(FORMATS, name, accept)
+    assert refused.value.extra["formats"] == ["json", "rttm"]
+
+
+@given(st.text() | st.text(alphabet="*/;=q0.1,text "))
+def test_any_header_has_an_answer(accept):
+    try:
+        assert choose(FORMATS, None, accept) in FORMATS.values()
+    except NotAcceptable as refused:
+        assert refused.extra["media_types"] == ["application/json", "text/x-rttm"]
