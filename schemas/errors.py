@@ -17,6 +17,8 @@ TurnstreamError
 │   ├── JobCancelled        409 job_cancelled
 │   ├── RunExists           409 run_exists
 │   ├── TooManyRuns         409 too_many_runs
+│   ├── KeyInUse            409 idempotency_key_in_use
+│   ├── KeyReused           422 idempotency_key_reused
 │   ├── UploadTooLarge      413 upload_too_large
 │   ├── UploadTimeout       408 upload_timeout
 │   ├── RequestMalformed    400 malformed_request
@@ -182,6 +184,18 @@ class TooManyRuns(RequestError):
     code = "too_many_runs"
     status = 409
     title = "The job has as many runs as get a name by themselves"
+
+
+class KeyInUse(RequestError):
+    code = "idempotency_key_in_use"
+    status = 409
+    title = "A submission under this Idempotency-Key is still on its way"
+    retry_after = 2
+
+
+class KeyReused(RequestError):
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used for another submission"
 
 
 class UploadTooLarge(RequestError):

@@ -141,6 +141,7 @@ class Job(Value):
     created_at: AwareDatetime
     audio: AudioInfo | None = Field(default=None, description="null where the operation takes no recording")
     webhook_url: str | None = Field(default=None, description="where the end of its first run is told by a webhook")
+    claim: str | None = Field(default=None, description="which claim on an Idempotency-Key it was submitted under")
 
 
 class JobRequested(Value):

@@ -248,6 +248,13 @@ class Settings(BaseSettings):
         description="seconds after which a worker that has work and gets nowhere says in /readyz and metrics that it is stuck",
     )
 
+    idempotency_seconds: float = Field(
+        default=24 * 3600,
+        ge=60,
+        description="seconds for which the answer to an Idempotency-Key is remembered at least; it is forgotten within an hour "
+        "after",
+    )
+
     # Sweep
     sweep_interval: float = Field(default=120, gt=0, description="seconds between two sweeps of the pending marks")
     accepting_limit: float = Field(

@@ -14,6 +14,7 @@
     pending/<id>/<run>                                   the mark of a run that has not ended
     pending/<id>/~erase                                  the mark of an erasure under way
     index/<owner>/<inverted time>-<id>                   an owner's jobs, newest first
+    idempotency/<owner>/<sha256 of key>/<number>         what was promised under an Idempotency-Key: the last number counts
     dead-letters/<sha256>                                a value too large for the dead letter topic
     dead-letters/requeued/<topic id>/<offset>            where a dead letter that names no run was published again
     replays/<name>/request.json                          what a replay was asked for
@@ -28,6 +29,7 @@ Every call blocks: on an event loop use it through a thread. Each may raise Stor
 
 from turnstream.records.endings import CANCELLED, Ending, reference
 from turnstream.records.history import Glimpse
+from turnstream.records.idempotency import Promise, Word, key_name
 from turnstream.records.jobs import Records
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
@@ -44,6 +46,7 @@ __all__ = [
     "Glimpse",
     "Mark",
     "MarkState",
+    "Promise",
     "QueuedWebhook",
     "Records",
     "ReplayGroup",
@@ -52,5 +55,7 @@ __all__ = [
     "RunRequest",
     "Source",
     "Webhook",
+    "Word",
+    "key_name",
     "reference",
 ]

@@ -18,6 +18,7 @@ from turnstream.object_store.base import ObjectNotFound, exists
 from turnstream.records.agreements import Agreements
 from turnstream.records.dead_letters import DeadLetters
 from turnstream.records.history import History
+from turnstream.records.idempotency import Idempotency
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
 from turnstream.records.replays import Replays
@@ -45,21 +46,28 @@ def _index_key(job: Job) -> str:
     return f"index/{job.owner}/{_LATEST - int(job.created_at.timestamp() * 1000):013d}-{job.id}"
 
 
-class Records(Runs, Webhooks, DeadLetters, Agreements, Replays, History):
+class Records(Runs, Webhooks, Idempotency, DeadLetters, Agreements, Replays, History):
     """All of them, over one object store."""
 
-    def create(self, job: Job, audio: BinaryIO | None) -> None:
-        """Store an accepted job and its recording. The mark comes first: whatever is interrupted here, the sweep finds it."""
-        self.put_mark(job.id, LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC)))
+    def create(self, job: Job, audio: BinaryIO | None) -> Job:
+        """Store an accepted job and its recording. The mark comes first: whatever is interrupted here, the sweep finds it.
+
+        Under a claim the same submission may have been here before, and broken off, or be here now: what it stored stays, and
+        the job as it is stored is returned.
+        """
+        mark = Mark(state=MarkState.ACCEPTING, at=datetime.now(UTC), claim=job.claim)
+        self.put_first_mark(job.id, LIVE_RUN, mark)
         points.passing("intake.marked")
         if audio is not None and job.audio is not None:
             self.store.put_stream(_audio_key(job.id), audio, size=job.audio.size)
         points.passing("intake.audio")
-        self._put(_job_key(job.id), job)
+        if not self._put_once(_job_key(job.id), job):
+            job = self.job(job.id)
         points.passing("intake.recorded")
         self.store.put(_index_key(job), b"")
         points.passing("intake.indexed")
         self.queue_first_webhook(job, LIVE_RUN)
+        return job
 
     def job(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -152,6 +160,8 @@ class Records(Runs, Webhooks, DeadLetters, Agreements, Replays, History):
         self.put_mark(job_id, ERASURE, Mark(state=MarkState.ERASING, at=datetime.now(UTC)))
         with suppress(JobNotFound, Damaged):  # it did not get so far, or somebody else is further with this
             job = self.job(job_id)
+            if job.claim is not None:
+                self.forget_claim(job.claim, job_id)
             self.store.delete(_index_key(job))
             for run in self.run_names(job_id):
                 self.unqueue_webhooks(self.job_of_run(job_id, run), run)

@@ -41,6 +41,8 @@ class Mark(Value):
     offset: int | None = None
     attempt: int = 0
     """Retries so far."""
+    claim: str | None = None
+    """Of a submission: the claim on an Idempotency-Key under which it is made."""
 
     @classmethod
     def queued(cls, topic: str, topic_id: str | None, partition: int, offset: int, attempt: int) -> Self:

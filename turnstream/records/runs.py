@@ -69,6 +69,11 @@ class Runs(Marks, Endings):
         if found is not None and (found.state is not MarkState.QUEUED or found == lost):
             self.put_mark(job_id, run, mark)
 
+    def was_accepted(self, job_id: str, run: str) -> bool:
+        """Whether the event of a run reached the broker, as its mark says, or its end."""
+        mark = self.mark(job_id, run)
+        return self.ended(job_id, run) if mark is None else mark.state is MarkState.QUEUED
+
     def clear_run(self, job_id: str, run: str) -> None:
         """The end of a run was told: what only a pending run needs goes."""
         self.forget_stages(job_id, run)
