@@ -132,7 +132,8 @@ def read(record: Record, operations: Operations) -> Held:
     if operation is None:
         raise UnknownOperation(f"this worker has no operation {request.operation!r}; it has {', '.join(operations)}")
     # The event's own parameters count, not those of job.json: a replay may bring others.
-    fields: dict[str, Any] = {name: getattr(request, name) for name in Job.model_fields if name != "id"}
+    told = Job.model_fields.keys() & JobRequested.model_fields.keys()
+    fields: dict[str, Any] = {name: getattr(request, name) for name in told}
     fields["params"] = _checked(request.params, operation)
     job = Job(id=request.job_id, **fields)
     held = Held(job, operation, request.run, event.traceparent, record, ready_at=job.created_at.timestamp())
