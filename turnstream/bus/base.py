@@ -42,6 +42,10 @@ class Reach:
     """Next offset the group will read; None where it never committed."""
 
 
+Reaches = Mapping[int, tuple[int, int]]
+"""For each partition the first offset, and that after the last."""
+
+
 class Bus(ABC):
     """Used on one event loop. Each call may raise BrokerUnavailable, after the adapter's timeout at the latest."""
 
@@ -68,8 +72,9 @@ class Bus(ABC):
         """
 
     @abstractmethod
-    def snapshot(self, topic: str) -> AsyncGenerator[Record, None]:
-        """What a topic holds now: every partition from its beginning to its present end, without a group.
+    def snapshot(self, topic: str, reaches: Reaches | None = None) -> AsyncGenerator[Record, None]:
+        """What a topic holds now: every partition from its beginning to its present end, without a group; where `reaches`
+        are named, those partitions alone, from the first offset to the one before the second.
 
         Each partition's records come in their order; what is published meanwhile may be among them or not. Raises
         BrokerUnavailable where the topic does not exist, or the broker goes away before the end.
@@ -90,6 +95,19 @@ class Bus(ABC):
     @abstractmethod
     async def topic_id(self, topic: str) -> str | None:
         """The incarnation of a topic: another one after it was made anew. None where it does not exist."""
+
+    @abstractmethod
+    async def offsets_at(self, topic: str, when: float) -> dict[int, int]:
+        """For each partition the offset of the first record with that timestamp (seconds since 1970) or a later one; its end
+        where there is none. Not on the embedded broker, which keeps no order of times. Raises BrokerUnavailable where the
+        topic does not exist.
+        """
+
+    @abstractmethod
+    async def begin_group(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
+        """Have a group that nobody has joined yet begin there, in those partitions of which it has committed nothing. Where
+        somebody joined meanwhile, that member has done it: BrokerUnavailable is raised, and the next call finds nothing to do.
+        """
 
     @abstractmethod
     async def reach(self, topic: str, group: str) -> dict[int, Reach]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -27,10 +27,10 @@ from confluent_kafka.admin import (
 from schemas.errors import BrokerUnavailable, TurnstreamError
 from schemas.events import Headers
 from schemas.topics import Layout, TopicSpec
-from turnstream.bus.base import Bus, Position, Reach, Record, require_growth, verify_partitions
+from turnstream.bus.base import Bus, Position, Reach, Reaches, Record, require_growth, verify_partitions
 from turnstream.bus.driver import LOG, UNSETTLED, tolerating, translated
 from turnstream.bus.kafka_reader import TopicReader, position
-from turnstream.bus.kafka_snapshot import TopicSnapshot
+from turnstream.bus.kafka_snapshot import WHOLE, TopicSnapshot
 from turnstream.settings import BrokerKind, Settings
 
 Answer = TypeVar("Answer")
@@ -123,10 +123,11 @@ class KafkaBus(Bus):
     def read(self, topic: str, *, since: float | None = None) -> AsyncGenerator[Record, None]:
         return self._records(TopicReader(self._admin, self._reading, topic, since))
 
-    async def snapshot(self, topic: str) -> AsyncGenerator[Record, None]:
+    async def snapshot(self, topic: str, reaches: Reaches | None = None) -> AsyncGenerator[Record, None]:
         async with self._asking(f"reading {topic}"):
             partitions = range(await self._partitions(topic))
-        async with aclosing(self._records(TopicSnapshot(self._reading, topic, partitions, self._timeout))) as records:
+        chosen = dict.fromkeys(partitions, WHOLE) if reaches is None else reaches
+        async with aclosing(self._records(TopicSnapshot(self._reading, topic, chosen, self._timeout))) as records:
             async for record in records:
                 yield record
 
@@ -177,20 +178,48 @@ class KafkaBus(Bus):
         done = {offset.partition: offset.offset for offset in offsets if offset.offset >= 0 and offset.error is None}
         return {partition: Reach(low=at, committed=done.get(partition)) for partition, at in low.items()}
 
+    async def offsets_at(self, topic: str, when: float) -> dict[int, int]:
+        async with self._asking(f"looking for a time in {topic}"):
+            partitions = [TopicPartition(topic, number) for number in range(await self._partitions(topic))]
+            # The ends first: what is published in between is found by its time.
+            ends = await self._settled(partial(self._list_offsets, partitions, cast(OffsetSpec, OffsetSpec.latest())))
+            at = cast(OffsetSpec, OffsetSpec.for_timestamp(int(when * 1000)))
+            found = await self._settled(partial(self._list_offsets, partitions, at))
+        return {number: offset if offset >= 0 else ends[number] for number, offset in found.items()}
+
+    async def begin_group(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
+        async with self._asking(f"setting the offsets of {group}"):
+            await asyncio.to_thread(self._begin_group, topic, group, offsets)
+
+    def _begin_group(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
+        with self._as_member(group) as consumer:
+            known = consumer.committed([TopicPartition(topic, number) for number in offsets], timeout=self._timeout)
+            new = [TopicPartition(topic, at.partition, offsets[at.partition]) for at in known if at.offset < 0]
+            if new:
+                consumer.commit(offsets=new, asynchronous=False)
+
     async def _offsets(
         self, partitions: list[TopicPartition], group: str
     ) -> tuple[dict[int, int], list[TopicPartition]]:
-        earliest = {partition: cast(OffsetSpec, OffsetSpec.earliest()) for partition in partitions}
-        lows = self._admin.list_offsets(earliest, request_timeout=self._timeout)
-        low = {partition.partition: (await asyncio.wrap_future(future)).offset for partition, future in lows.items()}
+        low = await self._list_offsets(partitions, cast(OffsetSpec, OffsetSpec.earliest()))
         return low, await asyncio.to_thread(self._committed, partitions, group)
 
+    async def _list_offsets(self, partitions: list[TopicPartition], which: OffsetSpec) -> dict[int, int]:
+        asked = self._admin.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._timeout)
+        return {partition.partition: (await asyncio.wrap_future(future)).offset for partition, future in asked.items()}
+
     def _committed(self, partitions: list[TopicPartition], group: str) -> list[TopicPartition]:
+        with self._as_member(group) as consumer:
+            return consumer.committed(partitions, timeout=self._timeout)
+
+    @contextmanager
+    def _as_member(self, group: str) -> Generator[Consumer]:
+        """What asks about a group without joining it. Blocks."""
         # With a client of its own: once the broker was restarted, librdkafka 2.16's administrative client does not find a
         # group's coordinator again; and such requests, timed out, are suspected of having aborted a process later.
         consumer = Consumer(self._common | {"group.id": group, "enable.auto.commit": False, "log_level": 0})
         try:
-            return consumer.committed(partitions, timeout=self._timeout)
+            yield consumer
         finally:
             consumer.close()
 

@@ -2,34 +2,34 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import BrokerUnavailable
-from turnstream.bus.base import Record
+from turnstream.bus.base import Reaches, Record
 from turnstream.bus.kafka_reader import CONSUMING, record
 
+WHOLE = (OFFSET_BEGINNING, 1 << 63)
 _BATCH = 256  # records handed to the loop at a time
 _POLL = 0.1  # seconds between two looks at whether to stop
 
 
 class TopicSnapshot:
-    """All partitions of `topic` to their ends. `timeout`: seconds that the broker may say nothing.
+    """These reaches of partitions of `topic`. `timeout`: seconds that the broker may say nothing.
 
-    A partition's end is where the broker, asked for more, says that there is no more (committed, on Apache Kafka): the
+    A partition's own end is where the broker, asked for more, says that there is no more (committed, on Apache Kafka): the
     embedded broker's list of offsets is wrong for batches.
     """
 
-    def __init__(self, config: dict[str, Any], topic: str, partitions: Sequence[int], timeout: float) -> None:
+    def __init__(self, config: dict[str, Any], topic: str, reaches: Reaches, timeout: float) -> None:
         self._topic = topic
         self._timeout = timeout
-        self._left = set(partitions)
+        self._left = {number: end for number, (first, end) in reaches.items() if first < end}
         self._stopped = False
         self._consumer = Consumer(config | CONSUMING | {"enable.partition.eof": True})
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        self._consumer.assign([TopicPartition(topic, number, reaches[number][0]) for number in self._left])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"snapshot-{topic}")
 
     async def batch(self) -> list[Record]:
@@ -64,8 +64,13 @@ class TopicSnapshot:
 
     def _counts(self, message: Message) -> bool:
         error, partition = message.error(), message.partition()
+        if partition is None:
+            return False
         if error is None:
-            return partition in self._left
-        if error.code() == KafkaError._PARTITION_EOF and partition is not None:  # pyright: ignore[reportPrivateUsage]
-            self._left.discard(partition)
+            offset, end = message.offset() or 0, self._left.get(partition, 0)
+            if offset + 1 >= end and self._left.pop(partition, None):
+                self._consumer.pause([TopicPartition(self._topic, partition)])
+            return offset < end
+        if error.code() == KafkaError._PARTITION_EOF:  # pyright: ignore[reportPrivateUsage]
+            self._left.pop(partition, None)
         return False  # the driver repeats and mends by itself what else it reports as an error here

@@ -4,14 +4,14 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from schemas.errors import BrokerUnavailable, EventInvalid
 from schemas.events import Headers
 from schemas.topics import TopicSpec
-from turnstream.bus.base import Bus, Position, Reach, Record, require_growth, verify_partitions
+from turnstream.bus.base import Bus, Position, Reach, Reaches, Record, require_growth, verify_partitions
 
 
 @dataclass
@@ -73,9 +73,11 @@ class MemoryBus(Bus):
                 if round(record.timestamp * 1000) >= since_ms:
                     yield record
 
-    async def snapshot(self, topic: str) -> AsyncGenerator[Record, None]:
+    async def snapshot(self, topic: str, reaches: Reaches | None = None) -> AsyncGenerator[Record, None]:
         await self._reached()
-        for record in [record for log in self._found(topic).partitions for record in log]:
+        logs = dict(enumerate(self._found(topic).partitions))
+        chosen = {number: (0, len(log)) for number, log in logs.items()} if reaches is None else reaches
+        for record in [record for number, (first, end) in chosen.items() for record in logs[number][first:end]]:
             yield record
 
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
@@ -95,6 +97,19 @@ class MemoryBus(Bus):
     async def topic_id(self, topic: str) -> str | None:
         await self._reached()
         return self._topics[topic].id if topic in self._topics else None
+
+    async def offsets_at(self, topic: str, when: float) -> dict[int, int]:
+        await self._reached()
+        logs = enumerate(self._found(topic).partitions)
+        return {
+            number: next((record.position.offset for record in log if record.timestamp >= when), len(log))
+            for number, log in logs
+        }
+
+    async def begin_group(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
+        await self._reached()
+        for number, offset in offsets.items():
+            self._committed.setdefault((group, topic, number), offset)
 
     async def reach(self, topic: str, group: str) -> dict[int, Reach]:
         await self._reached()

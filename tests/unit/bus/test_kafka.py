@@ -14,7 +14,7 @@ from turnstream.bus import connect
 from turnstream.bus.driver import LOG, Pace
 from turnstream.bus.embedded import HOST
 from turnstream.bus.kafka import KafkaBus, _delivered
-from turnstream.bus.kafka_snapshot import TopicSnapshot
+from turnstream.bus.kafka_snapshot import WHOLE, TopicSnapshot
 from turnstream.settings import Settings
 
 
@@ -107,14 +107,14 @@ async def test_a_broker_that_hangs_is_away():
 
 
 async def test_a_snapshot_does_not_take_silence_for_the_end():
-    snapshot = TopicSnapshot({"bootstrap.servers": f"{HOST}:{free_port()}"}, Topic.JOBS, [0], timeout=0.3)
+    snapshot = TopicSnapshot({"bootstrap.servers": f"{HOST}:{free_port()}"}, Topic.JOBS, {0: WHOLE}, timeout=0.3)
     with pytest.raises(BrokerUnavailable, match=r"no answer within 0\.3 s"):
         await snapshot.batch()
     await snapshot.close()
 
 
 async def test_a_snapshot_that_is_closed_in_the_middle_says_so():
-    snapshot = TopicSnapshot({"bootstrap.servers": f"{HOST}:{free_port()}"}, Topic.JOBS, [0], timeout=60)
+    snapshot = TopicSnapshot({"bootstrap.servers": f"{HOST}:{free_port()}"}, Topic.JOBS, {0: WHOLE}, timeout=60)
     reading = asyncio.create_task(snapshot.batch())
     await asyncio.sleep(0)
     await snapshot.close()
