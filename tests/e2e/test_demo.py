@@ -1,4 +1,4 @@
-"""The demo as a user runs it: the real model on the sample, and any file."""
+"""The demo as README.md, install.md and tutorial.md have it: the real model on the sample, and any file."""
 
 import os
 import subprocess
