@@ -20,6 +20,7 @@ disable_created_metrics()  # a second series beside each counter, which Promethe
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 UPLOAD_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
+WEBHOOK_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20)
 """Upper bounds of the histograms' buckets."""
 
 
@@ -47,6 +48,19 @@ class Metrics:
             buckets=UPLOAD_SECONDS,
             registry=registry,
         )
+        self._webhook_tries = Counter(
+            "turnstream_webhook_tries", "Tries to deliver a webhook", ["outcome"], registry=registry
+        )
+        self._webhook_seconds = Histogram(
+            "turnstream_webhook_try_seconds", "Time a try took", buckets=WEBHOOK_SECONDS, registry=registry
+        )
+        self._webhooks_given_up = Counter(
+            "turnstream_webhooks_given_up", "Webhooks that no receiver took, whatever the tries", registry=registry
+        )
+        self._webhooks_due = Gauge("turnstream_webhooks_due", "Webhooks whose time has come", registry=registry)
+        self._webhook_age = Gauge(
+            "turnstream_webhook_oldest_due_seconds", "Time since the first of them was due", registry=registry
+        )
 
     def ask(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """Ask `value` at each scrape, on the event loop's thread or another: it only looks."""
@@ -65,6 +79,19 @@ class Metrics:
         """A form arrived with a recording of `size` bytes."""
         self._uploaded.inc(size)
         self._upload_seconds.observe(seconds)
+
+    def webhook_tried(self, outcome: str, seconds: float) -> None:
+        """`outcome` is delivered, declined (another status), unanswered or refused (the address is inside)."""
+        self._webhook_tries.labels(outcome).inc()
+        self._webhook_seconds.observe(seconds)
+
+    def webhook_given_up(self) -> None:
+        self._webhooks_given_up.inc()
+
+    def webhooks_due(self, count: int, oldest: float) -> None:
+        """So many are due, the first of them since `oldest` seconds; said by the process that delivers."""
+        self._webhooks_due.set(count)
+        self._webhook_age.set(oldest)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All of it and its media type: Prometheus' text format, or OpenMetrics where `accept` asks for that."""
