@@ -120,7 +120,7 @@ class Client:
                 # Without a recording httpx would send what is no multipart form, so the fields go the same way as it.
                 form: list[tuple[str, Any]] = [(field, (None, value)) for field, value in fields.items()]
                 if path is not None:
-                    form.append(("audio", (name or _sendable(path.name), opened.enter_context(_open(path, sent)))))
+                    form.append(("audio", (name or sendable(path.name), opened.enter_context(_open(path, sent)))))
                 return self._http.post("/api/v1/jobs", files=form, headers=headers, timeout=UPLOAD_CHUNK_TIMEOUT)
 
         return self._read(self._call(send, repeatable=idempotency_key is not None), JobView)
@@ -188,6 +188,9 @@ class Client:
     def cancel(self, job_id: str, *, run: str | None = None) -> JobView:
         send = partial(self._http.post, f"/api/v1/jobs/{job_id}/cancel", params=_query(run))
         return self._read(self._call(send), JobView)
+
+    def erase(self, job_id: str) -> None:
+        self._call(partial(self._http.delete, f"/api/v1/jobs/{job_id}"))
 
     def ready(self) -> bool:
         """Whether the service answers and has all it stands on."""
@@ -271,8 +274,8 @@ def _retry_after(response: httpx.Response) -> float | None:
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def _sendable(name: str) -> str:
-    """A file's name may hold bytes that are no letters."""
+def sendable(name: str) -> str:
+    """A file's name, which may hold bytes that are no letters."""
     return name.encode(errors="replace").decode()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from schemas.base import Form
-from schemas.jobs import MAX_DURATION_EDIT, MAX_SPEAKERS, Channels, Mode
+from schemas.jobs import MAX_DURATION_EDIT, MAX_SPEAKERS, Channels, Mode, TranscriptParams
 from schemas.operation import Operation
 
 Known = TypeVar("Known")
@@ -79,6 +79,11 @@ def one_of(known: Mapping[str, Known], name: str, hint: str) -> Known:
     if name not in known:
         raise typer.BadParameter(f"there is no {name!r}; there are {', '.join(known)}", param_hint=hint)
     return known[name]
+
+
+def named(values: Mapping[str, object]) -> dict[str, object]:
+    """Those of a command's options that have the name of a parameter."""
+    return {name: values[name] for name in TranscriptParams.model_fields if name in values}
 
 
 def given(options: Mapping[str, object], others: Iterable[str] | None) -> dict[str, object]:

@@ -1,12 +1,11 @@
 """`turnstream submit|rerun`: one recording, sent to a running service."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from schemas.jobs import DEFAULT_OPERATION, Lane, TranscriptParams
+from schemas.jobs import DEFAULT_OPERATION, Lane
 from turnstream import options
 from turnstream.commands.app import app, example
 from turnstream.operations import installed
@@ -51,7 +50,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
     key: options.Key = None,
 ) -> None:
     """Send a recording to a running service and show who spoke when, what was said, or both."""
-    said = options.given(_named(locals()), param)
+    said = options.given(options.named(locals()), param)
     from turnstream.submit import submit as send
 
     wanted = options.one_of(installed(), operation, "--operation")
@@ -99,12 +98,7 @@ def rerun(  # noqa: PLR0913, PLR0917 - one for each option
     What is not said stays as the job has it, and so does the result that is there.
     Another number of speakers takes seconds, because nothing is computed twice.
     """
-    said = dict.fromkeys(without or (), "") | options.given(_named(locals()), param)
+    said = dict.fromkeys(without or (), "") | options.given(options.named(locals()), param)
     from turnstream.submit import rerun as compute
 
     compute(Settings(), job, said, run=run, url=url, key=key, out=out, format_=format_)
-
-
-def _named(values: Mapping[str, object]) -> dict[str, object]:
-    """Those of a command's options that have the name of a parameter."""
-    return {name: values[name] for name in TranscriptParams.model_fields if name in values}
