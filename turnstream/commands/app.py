@@ -2,7 +2,12 @@
 
 import typer
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong call or this machine is not ready, 130 stopped with Ctrl-C."
+EPILOG = """\
+Exit codes: 0 done, 1 failed, 2 wrong call or this machine is not ready, 130 stopped with Ctrl-C.
+
+Documentation: docs/tutorial.md to begin with; docs/rest.md, docs/subscribe.md and docs/replay.md are the three ways of use, \
+docs/production.md is for whoever runs it, docs/README.md has all of it.
+"""
 
 app = typer.Typer(
     name="turnstream",
