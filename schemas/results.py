@@ -1,6 +1,6 @@
 """What an operation found. Times are seconds from the start of the recording."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -192,7 +192,14 @@ class RunCompleted(Value, Generic[Result]):
     job_id: JobId
     run: RunName
     object: ObjectRef
-    result: Result | None = Field(default=None, description="null where it is larger than an event may be")
+    result: Result | None = Field(
+        default=None, description="absent where it is larger than an event may be: fetch it then"
+    )
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Such as DiarizationCompleted."""
+        return f"{params[0].__name__.removesuffix('Result')}Completed"
 
 
 class RunFailed(Value):
