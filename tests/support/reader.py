@@ -32,7 +32,7 @@ class Shell:
         self._folder = folder
         self._out, self._err = folder.parent / "out.txt", folder.parent / "err.txt"
         self._read, self._write = os.pipe()
-        self._groups: list[int] = []
+        self._groups: dict[int, Path] = {}
         self._bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             stdin=subprocess.PIPE,
@@ -56,7 +56,7 @@ class Shell:
         log = self._folder.parent / f"background-{len(self._groups)}.txt"
         self._type(f"{{ {command}\n}} >{log} 2>&1 </dev/null &\necho $! >&{self._write}")
         pid = self._told(command)
-        self._groups.append(pid)
+        self._groups[pid] = log
 
         def said() -> bool:
             text = log.read_text(errors="replace") if log.exists() else ""
@@ -64,6 +64,11 @@ class Shell:
             return ready in text
 
         until(said, READY_LIMIT)
+
+    @property
+    def background(self) -> str:
+        """The last of what it printed."""
+        return "\n".join(log.read_text(errors="replace")[-2000:] for log in self._groups.values())
 
     def close(self) -> None:
         for group in reversed(self._groups):
@@ -155,7 +160,7 @@ class Reader:
         if "at-once" not in block.marks:
             self._settle()
         code, out, err = self._shell.run(command)
-        told = f"{block.where}: {command}\n{out}\n{err}"
+        told = f"{block.where}: {command}\n{out}\n{err}\n{self._shell.background}"
         assert code == int(block.marks.get("exit", 0)), f"exit code {code}: {told}"
         assert ("urn:turnstream:problem" in out) is ("problem" in block.marks), told
         self._said = self._as_in_pages(out)
