@@ -17,6 +17,8 @@ WANTS = {
     "demo": ("local", "faust"),
     "layout": ("api", "confluent_kafka"),
     "dlq": ("api", "confluent_kafka"),
+    "compare": ("compare", "pyannote.metrics"),
+    "replay": ("api", "confluent_kafka"),
 }
 """Command -> the extra it wants, and a module that only this extra brings; the others want `cli`."""
 
@@ -46,9 +48,16 @@ def require_extra(command: str) -> None:
     """Raises ExtraMissing with what to type."""
     extra, module = WANTS.get(command, ("cli", "typer"))
     for each in ("typer", "rich", module):
-        if each not in sys.modules and importlib.util.find_spec(each) is None:
+        if not _installed(each):
             what = f"`turnstream {command}`" if command in WANTS else "this command"
             raise ExtraMissing(f"{what} wants the extra {extra!r}: pip install 'turnstream[{extra}]'")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # what it is a part of
+        return False
 
 
 def one_line(error: TurnstreamError | ValidationError) -> str:

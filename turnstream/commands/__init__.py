@@ -3,9 +3,9 @@ does it.
 """
 
 # isort: off
-from turnstream.commands import stack, jobs, backfill, layout, dlq
+from turnstream.commands import stack, jobs, backfill, compare, replay, layout, dlq
 
 # isort: on
 from turnstream.commands.app import app
 
-__all__ = ["app", "backfill", "dlq", "jobs", "layout", "stack"]
+__all__ = ["app", "backfill", "compare", "dlq", "jobs", "layout", "replay", "stack"]
