@@ -58,7 +58,8 @@ TurnstreamError
     ├── FileUnusable        file_unusable
     ├── PortTaken           port_taken
     ├── DataDirInUse        data_dir_in_use
-    └── StackFailed         stack_failed
+    ├── StackFailed         stack_failed
+    └── ReplayRefused       replay_refused
 """
 
 from collections.abc import Iterator
@@ -406,6 +407,11 @@ class DataDirInUse(LocalError):
 class StackFailed(LocalError):
     code = "stack_failed"
     title = "The stack did not come up"
+
+
+class ReplayRefused(LocalError):
+    code = "replay_refused"
+    title = "The replay cannot be done as it was asked for"
 
 
 def error_classes(root: type[TurnstreamError] = TurnstreamError) -> Iterator[type[TurnstreamError]]:

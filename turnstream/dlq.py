@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from schemas.errors import BrokerUnavailable, FileUnusable, InvalidRequest, ServiceUnreachable, StackFailed
+from schemas.errors import FileUnusable, InvalidRequest
 from schemas.topics import Topic
 from turnstream import bus as buses
-from turnstream import dead_letters, run_dir
-from turnstream import object_store as stores
+from turnstream import dead_letters
+from turnstream.connected import connected, records_of
 from turnstream.dead_letters import DeadLetter
-from turnstream.records import Records
 from turnstream.requeue import Requeue
 from turnstream.settings import Settings
 
@@ -74,7 +73,7 @@ def requeue(settings: Settings, offsets: Collection[int], error: str | None) -> 
 async def _listed(settings: Settings) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     with Console(stderr=True).status("reading") as status:
-        async with _connected(settings) as bus, aclosing(_read(bus)) as letters:
+        async with connected(settings) as bus, aclosing(_read(bus)) as letters:
             async for letter in letters:
                 found.append(described(letter))
                 if len(found) % _TELL_EVERY == 0:
@@ -83,20 +82,20 @@ async def _listed(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def _fetched(settings: Settings, offset: int, *, whole: bool) -> tuple[DeadLetter, bytes | None]:
-    async with _connected(settings) as bus, aclosing(_read(bus)) as letters:
+    async with connected(settings) as bus, aclosing(_read(bus)) as letters:
         async for letter in letters:
             if letter.offset == offset:
                 if not whole:
                     return letter, letter.record.value
-                return letter, await asyncio.to_thread(dead_letters.original, _records(settings), letter)
+                return letter, await asyncio.to_thread(dead_letters.original, records_of(settings), letter)
     raise InvalidRequest(f"{Topic.JOBS_DLQ} has nothing at offset {offset}: `turnstream dlq list` shows what there is")
 
 
 async def _requeued(settings: Settings, offsets: frozenset[int], error: str | None) -> bool:
     console = Console()
     columns = (TextColumn("asking again"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    async with _connected(settings) as bus:
-        again = await Requeue.on(bus, _records(settings))
+    async with connected(settings) as bus:
+        again = await Requeue.on(bus, records_of(settings))
         # Chosen before anything is done: a letter that comes of this very requeue is not among them.
         left = set(offsets) or {letter.offset async for letter in _read(bus) if error in {None, letter.error}}
         if not left:
@@ -167,32 +166,7 @@ def _write(out: Path, value: bytes) -> None:
         raise FileUnusable(f"{error.filename}: {error.strerror}") from error
 
 
-def _records(settings: Settings) -> Records:
-    return Records(stores.connect(settings))
-
-
 async def _read(bus: buses.Bus) -> AsyncGenerator[DeadLetter, None]:
     async with aclosing(bus.snapshot(Topic.JOBS_DLQ)) as records:
         async for record in records:
             yield dead_letters.read(record)
-
-
-@asynccontextmanager
-async def _connected(settings: Settings) -> AsyncGenerator[buses.Bus]:
-    """The broker that is named, or that of the stack which runs on the data directory."""
-    address = settings.kafka_bootstrap_servers or run_dir.read_state(settings.data_dir, "stack").get("bootstrap")
-    if not address:
-        raise StackFailed(
-            f"no stack runs on {settings.data_dir}: start it with `turnstream up`, say where it runs with DATA_DIR, or name "
-            "a broker with KAFKA_BOOTSTRAP_SERVERS"
-        )
-    bus = buses.connect(settings.model_copy(update={"kafka_bootstrap_servers": address}))
-    await bus.start()
-    try:
-        yield bus
-    except BrokerUnavailable as error:
-        raise ServiceUnreachable(
-            f"the broker at {address} does not serve ({error.detail}): does the stack run? `turnstream doctor` tells"
-        ) from error
-    finally:
-        await bus.close()
