@@ -14,7 +14,7 @@ from producer_api.measuring import MeasuringMiddleware
 from producer_api.metrics import Metrics
 from producer_api.openapi import DESCRIPTION, complete
 from producer_api.probing import Prober
-from producer_api.routes import diarize, health, jobs, metrics
+from producer_api.routes import diarize, events, health, jobs, metrics
 from producer_api.service import running
 from turnstream import __version__
 from turnstream import bus as buses
@@ -66,7 +66,7 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
-    routers = (diarize.router, jobs.router, health.router, metrics.router)
+    routers = (diarize.router, jobs.router, events.router, health.router, metrics.router)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Generator
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Generator
 from contextlib import aclosing, contextmanager
+from itertools import chain
 
 from producer_api.threads import Threads
 from schemas.errors import Busy, EventError, StoreUnavailable
@@ -18,6 +19,7 @@ from turnstream.records import Ending, Records
 log = logging.getLogger("turnstream.api")
 
 MAX_WAITERS = 256
+MAX_STREAMS = 256
 MAX_PROGRESS = 10_000
 """Runs whose latest progress is kept."""
 POLL = 1.0
@@ -28,11 +30,12 @@ CLOCK_SKEW = 5.0
 
 
 class Waiter:
-    """One caller who waits for the end of one run."""
+    """One caller who waits for the end of one run, or for all that is heard of it."""
 
-    def __init__(self, job_id: str, run: str) -> None:
+    def __init__(self, job_id: str, run: str, *, streams: bool = False) -> None:
         self.job_id = job_id
         self.run = run
+        self.streams = streams
         self.heard = asyncio.Event()
 
 
@@ -44,21 +47,43 @@ class Results:
         self._records = records
         self._threads = threads
         self._since = time.time() - CLOCK_SKEW
-        self._waiters: set[Waiter] = set()
+        self._waiters: defaultdict[JobKey, set[Waiter]] = defaultdict(set)
+        self._count: Counter[bool] = Counter()
         self._progress: OrderedDict[JobKey, Progress] = OrderedDict()
         self._released = False
+        self.on_end: list[Callable[[str, str], None]] = []
+        """Who is told of each end that is heard: job id and run."""
 
     @contextmanager
-    def waiter(self, job_id: str, run: str) -> Generator[Waiter]:
-        """To be entered before the job is published. Raises Busy where too many wait already."""
-        if len(self._waiters) >= MAX_WAITERS:
-            raise Busy(f"{MAX_WAITERS} callers are waiting for a result; POST /api/v1/jobs does not wait")
+    def waiter(self, job_id: str, run: str, *, published: bool = False) -> Generator[Waiter]:
+        """To be entered before the job is published, or else to be told so. Raises Busy where too many wait already."""
         waiter = Waiter(job_id, run)
-        self._waiters.add(waiter)
-        try:
+        with self._listening(waiter, MAX_WAITERS, "callers are waiting for a result"):
+            if published:
+                waiter.heard.set()  # its end may have been told before
             yield waiter
+
+    @contextmanager
+    def stream(self, job_id: str, run: str) -> Generator[Waiter]:
+        """A waiter that hears of progress, too. Raises Busy where there are too many already."""
+        waiter = Waiter(job_id, run, streams=True)
+        with self._listening(waiter, MAX_STREAMS, "callers are listening to events"):
+            yield waiter
+
+    @contextmanager
+    def _listening(self, waiter: Waiter, limit: int, who: str) -> Generator[None]:
+        if self._count[waiter.streams] >= limit:
+            raise Busy(f"{limit} {who}; ask GET /api/v1/jobs/{{id}} now and then instead")
+        key = waiter.job_id, waiter.run
+        self._count[waiter.streams] += 1
+        self._waiters[key].add(waiter)
+        try:
+            yield
         finally:
-            self._waiters.discard(waiter)
+            self._count[waiter.streams] -= 1
+            self._waiters[key].discard(waiter)
+            if not self._waiters[key]:
+                del self._waiters[key]
 
     async def wait(self, waiter: Waiter, seconds: float) -> Ending | None:
         """How the run ended; None where it has not within `seconds`, or the service is stopping."""
@@ -89,15 +114,20 @@ class Results:
     def wake(self, job_id: str, run: str) -> None:
         """Let those who wait for this run look into the store now."""
         self._progress.pop((job_id, run), None)
-        for waiter in self._waiters:
-            if (waiter.job_id, waiter.run) == (job_id, run):
-                waiter.heard.set()
+        for waiter in self._waiters.get((job_id, run), ()):
+            waiter.heard.set()
+        for tell in self.on_end:
+            tell(job_id, run)
 
     def release(self) -> None:
         """Send everybody who waits away: the service is stopping."""
         self._released = True
-        for waiter in self._waiters:
+        for waiter in chain.from_iterable(self._waiters.values()):
             waiter.heard.set()
+
+    @property
+    def released(self) -> bool:
+        return self._released
 
     def progress(self, job_id: str, run: str) -> Progress | None:
         return self._progress.get((job_id, run))
@@ -128,3 +158,6 @@ class Results:
                 self._progress.move_to_end(key)
                 if len(self._progress) > MAX_PROGRESS:
                     self._progress.popitem(last=False)
+                for waiter in self._waiters.get(key, ()):
+                    if waiter.streams:
+                        waiter.heard.set()

@@ -114,10 +114,13 @@ class Service:
         return self._seen(job, run, outcome, progress)
 
     def first_sight(self, job: Job) -> JobView:
-        """A job that was accepted just now, without a look into the store: a worker who was quicker than the answer will be
-        seen the next time.
-        """
-        return self._seen(job, LIVE_RUN, None, self.results.progress(job.id, LIVE_RUN))
+        """A job as it is when it is accepted. A worker who was quicker than the answer will be seen the next time."""
+        return self._seen(job, LIVE_RUN, None, None)
+
+    def heard(self, job: Job, run: str) -> JobView | None:
+        """A running job by its latest progress, without a look into the store; None where nothing was heard of it."""
+        progress = self.results.progress(job.id, run)
+        return self._seen(job, run, None, progress) if progress is not None else None
 
     @staticmethod
     def _seen(

@@ -7,12 +7,14 @@ backlog alone publishes nothing again.
 import asyncio
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
+from typing import TypeVar
 
 from producer_api.broker_watch import BrokerWatch
 from producer_api.publishing import Publisher
@@ -30,6 +32,9 @@ LEASE = "sweep"
 CONCURRENCY = 8
 RETRY = 10.0
 """Seconds until another try where the sweep failed or somebody else holds the lease."""
+FORGET_INTERVAL = 3600.0
+"""Seconds between two looks at all that was promised under an Idempotency-Key."""
+T = TypeVar("T")
 Pending = tuple[str, str, Mark]
 
 
@@ -90,6 +95,7 @@ class Sweeper:
         # The same after a restart, so that a service which was killed does not wait for its own lease.
         self._holder = f"{socket.gethostname()}:{settings.port}:{settings.data_dir.absolute()}"
         self._wake = asyncio.Event()
+        self._forgot = float("-inf")
 
     def wake(self) -> None:
         """Sweep now."""
@@ -122,6 +128,9 @@ class Sweeper:
         marks = self._records.pending()
         while batch := await self._threads.run(_take, marks, CONCURRENCY):
             done.update(await asyncio.gather(*(self._settle(pending, kept) for pending in batch)))
+        if time.monotonic() - self._forgot > FORGET_INTERVAL:
+            await self._forget_promises()
+            self._forgot = time.monotonic()
         if done.total() > done[Action.LEAVE]:
             log.info("swept %s", ", ".join(f"{count} {action}" for action, count in done.items()))
         return done
@@ -167,11 +176,29 @@ class Sweeper:
             case Action.PUBLISH:
                 await self._publish(job_id, run, mark, kept[Topic.JOBS].topic_id)
             case Action.ERASE if run in (LIVE_RUN, ERASURE):
-                await self._threads.run(self._records.erase, job_id)
+                await self._threads.run(self._erase, job_id, mark)
             case Action.ERASE:
                 await self._threads.run(self._records.give_up_run, job_id, run, mark)
             case Action.REMOVE_MARK:
                 await self._threads.run(self._records.clear_run, job_id, run)
+
+    def _erase(self, job_id: str, mark: Mark) -> None:
+        """Blocks. What somebody has just submitted again under its Idempotency-Key, and brought to its end, stays."""
+        if mark.claim is None or self._records.give_up_claim(mark.claim, job_id):
+            self._records.erase(job_id)
+
+    async def _forget_promises(self) -> None:
+        """Those of Idempotency-Keys that need not be remembered any longer."""
+        kept = max(self._settings.idempotency_seconds, self._settings.accepting_limit)
+        old = self._records.old_promises(datetime.now(UTC) - timedelta(seconds=kept))
+        while batch := await self._threads.run(_take, old, CONCURRENCY):
+            await asyncio.gather(*(self._threads.run(self._forget_promise, entry) for entry in batch))
+
+    def _forget_promise(self, entry: str) -> None:
+        """Blocks. Of a job that was given up something may be left, where two processes had it in hand and one of them died."""
+        if job_id := self._records.given_up_by(entry):
+            self._records.erase(job_id)
+        self._records.forget_promise(entry)
 
     async def _publish(self, job_id: str, run: str, mark: Mark, topic_id: str) -> None:
         try:
@@ -182,5 +209,5 @@ class Sweeper:
         await self._publisher.republish(job, run, topic_id, mark)
 
 
-def _take(marks: Iterator[Pending], count: int) -> list[Pending]:
-    return list(islice(marks, count))
+def _take(found: Iterator[T], count: int) -> list[T]:
+    return list(islice(found, count))

@@ -1,7 +1,10 @@
 """What several routes answer with."""
 
-from starlette.responses import Response
+from collections.abc import Mapping
 
+from starlette.responses import JSONResponse, Response
+
+from producer_api.idempotency import REPLAYED
 from schemas.errors import (
     AudioEmpty,
     AudioFormatRefused,
@@ -13,6 +16,8 @@ from schemas.errors import (
     Busy,
     InvalidRequest,
     JobNotFound,
+    KeyInUse,
+    KeyReused,
     LayoutMismatch,
     OperationDisabled,
     RunExists,
@@ -27,7 +32,7 @@ from schemas.errors import (
     from_info,
 )
 from schemas.formats import JSON
-from schemas.jobs import LIVE_RUN
+from schemas.jobs import LIVE_RUN, JobView
 from turnstream.records import Ending
 
 JOB_ERRORS = (Unauthorized, JobNotFound, InvalidRequest, StoreUnavailable)
@@ -50,6 +55,8 @@ INTAKE_ERRORS = (
     StoreUnavailable,
     LayoutMismatch,
     Busy,
+    KeyInUse,
+    KeyReused,
 )
 
 
@@ -75,10 +82,24 @@ def address(job_id: str, run: str = LIVE_RUN) -> str:
     return f"/api/v1/jobs/{job_id}" + ("" if run == LIVE_RUN else f"?run={run}")
 
 
-def json_result(job_id: str, ending: Ending) -> Response:
+def handed_in(view: JobView, headers: Mapping[str, str] | None = None, *, status: int = 202) -> Response:
+    where = {"Location": address(view.id, view.run), **(headers or {})}
+    return JSONResponse(view.model_dump(mode="json", exclude_none=True), status_code=status, headers=where)
+
+
+def replayed(said: bool) -> dict[str, str]:
+    """The header of an answer to what was submitted before, under the same Idempotency-Key."""
+    return {REPLAYED: "true"} if said else {}
+
+
+def result_address(job_id: str, run: str = LIVE_RUN) -> str:
+    return f"/api/v1/jobs/{job_id}/result" + ("" if run == LIVE_RUN else f"?run={run}")
+
+
+def json_result(job_id: str, ending: Ending, headers: Mapping[str, str]) -> Response:
     """The stored result as it is. Raises the error with which the run ended instead."""
     raise_failure(ending, address(job_id))
-    return Response(ending.body, media_type=JSON.media_type)
+    return Response(ending.body, media_type=JSON.media_type, headers=headers)
 
 
 def raise_failure(ending: Ending, job: str) -> None:

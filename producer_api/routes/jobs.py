@@ -6,15 +6,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from producer_api.cancelling import cancel
+from producer_api.idempotency import IdempotencyKey
 from producer_api.intake import new_job_id
 from producer_api.negotiation import choose
 from producer_api.order import read_order
 from producer_api.problems import declare
-from producer_api.routes.answers import INTAKE_ERRORS, JOB_ERRORS, RUN_ERRORS, address, raise_failure
+from producer_api.routes.answers import (
+    INTAKE_ERRORS,
+    JOB_ERRORS,
+    RUN_ERRORS,
+    address,
+    handed_in,
+    raise_failure,
+    replayed,
+)
 from producer_api.service import Owner, TheService
+from producer_api.waiting import Prefer, wait_for_end
 from schemas.errors import (
     EngineFailed,
     InvalidRequest,
@@ -41,11 +51,25 @@ TurnsShown = Annotated[
 PAGE_LIMIT = 100
 
 
-@router.post("", status_code=202, response_model=JobView, responses=declare(*INTAKE_ERRORS))
-async def submit(request: Request, service: TheService, owner: Owner) -> Response:
-    """Hand in a job. The answer comes as soon as the job is safe; `Location` is where to ask for it."""
-    job = await service.intake.submit(request, new_job_id(), owner, partial(read_order, operations=service.operations))
-    return _accepted(service.first_sight(job))
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobView,
+    responses={200: {"model": JobView, "description": "With `Prefer: wait=N`: the run has ended"}}
+    | declare(*INTAKE_ERRORS),
+)
+async def submit(request: Request, service: TheService, owner: Owner, key: IdempotencyKey, prefer: Prefer) -> Response:
+    """Hand in a job. The answer comes as soon as the job is safe; `Location` is where to ask for it. With `Prefer: wait=N`
+    the answer is 200 where the job ends within N seconds: as it ended.
+    """
+    job_id = new_job_id()
+    read = partial(read_order, operations=service.operations)
+    job = await service.intake.submit(request, job_id, owner, read, key)
+    ending, waited = await wait_for_end(service.results, job.id, LIVE_RUN, prefer)
+    headers = replayed(job.id != job_id) | waited
+    if ending is not None:
+        return handed_in(await service.view(job), headers, status=200)
+    return handed_in(service.first_sight(job), headers)
 
 
 @router.get("", response_model_exclude_none=True, responses=declare(Unauthorized, InvalidRequest, StoreUnavailable))
@@ -67,11 +91,17 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
-async def get_job(job_id: str, service: TheService, owner: Owner, run: Run = LIVE_RUN) -> JobView:
+async def get_job(
+    job_id: str, service: TheService, owner: Owner, response: Response, prefer: Prefer, run: Run = LIVE_RUN
+) -> JobView:
     """The state of a job: queued (with how many are ahead of it, where that can be told), running (with progress), succeeded,
-    failed (with error) or cancelled.
+    failed (with error) or cancelled. With `Prefer: wait=N` the answer comes when it has ended, N seconds from now at the
+    latest.
     """
-    return await service.view_with_place(await service.job_of_run(job_id, owner, run), run)
+    job = await service.job_of_run(job_id, owner, run)
+    _, waited = await wait_for_end(service.results, job.id, run, prefer)
+    response.headers.update(waited)
+    return await service.view_with_place(job, run)
 
 
 @router.get(
@@ -81,20 +111,24 @@ async def get_result(
     job_id: str,
     service: TheService,
     owner: Owner,
+    prefer: Prefer,
     format: Annotated[str | None, Query(description="goes before Accept")] = None,
     turns: TurnsShown = None,
     run: Run = LIVE_RUN,
     accept: Annotated[str, Header()] = "*/*",
 ) -> Response:
-    """The result of a job. While there is none: 409. The result of a failed job is its error, as a problem."""
+    """The result of a job. While there is none: 409; with `Prefer: wait=N` only after N seconds. The result of a failed job is
+    its error, as a problem.
+    """
     job = await service.job_of_run(job_id, owner, run)
     chosen = choose(service.formats(job), format, accept, turns)
-    ending = await service.threads.run(service.records.ending, job.id, run)
+    ending, waited = await wait_for_end(service.results, job.id, run, prefer)
+    ending = ending or await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
         raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id, run))
     raise_failure(ending, address(job.id, run))
     content = await service.threads.run(service.written, job, ending.body, chosen)
-    return Response(content, media_type=chosen.media_type, headers={"Vary": "Accept"})
+    return Response(content, media_type=chosen.media_type, headers={"Vary": "Accept"} | waited)
 
 
 @router.get("/{job_id}/runs", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
@@ -117,7 +151,7 @@ async def submit_run(job_id: str, request: Request, service: TheService, owner: 
     The same call again, with a name, is answered in the same way and computes nothing.
     """
     job, run = await service.reruns.submit(request, await service.job(job_id, owner))
-    return _accepted(await service.view(job, run))
+    return handed_in(await service.view(job, run))
 
 
 @router.post("/{job_id}/cancel", response_model_exclude_none=True, responses=declare(*JOB_ERRORS))
@@ -139,8 +173,3 @@ async def erase_job(
     for each in await service.threads.run(service.records.run_names, job.id):
         await cancel(service, job, each)
     await service.threads.run(service.records.erase, job.id)
-
-
-def _accepted(view: JobView) -> Response:
-    where = {"Location": address(view.id, view.run)}
-    return JSONResponse(view.model_dump(mode="json", exclude_none=True), status_code=202, headers=where)

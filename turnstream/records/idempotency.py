@@ -17,7 +17,7 @@ from pydantic import AwareDatetime
 from schemas.base import Value
 from schemas.jobs import JobId
 from turnstream.object_store.base import ObjectNotFound
-from turnstream.records.objects import Objects
+from turnstream.records.objects import Damaged, Objects
 
 ROOT = "idempotency/"
 
@@ -90,12 +90,19 @@ class Idempotency(Objects):
             self.forget_promise(verdict)
         self.forget_promise(claim)
 
-    def old_promises(self, before: datetime) -> Iterator[tuple[str, Promise]]:
+    def old_promises(self, before: datetime) -> Iterator[str]:
         """Entries that were made before then, those of one log in their order."""
         for info in self.store.list(ROOT):
             if info.modified < before:
-                with suppress(ObjectNotFound):
-                    yield info.key.removeprefix(ROOT), self._get(info.key, Promise)
+                yield info.key.removeprefix(ROOT)
+
+    def given_up_by(self, entry: str) -> str | None:
+        """The id of the job that was given up with this entry, if one was."""
+        try:
+            said = self._said(entry)
+        except Damaged:
+            return None
+        return said.job_id if said is not None and said.word is Word.RELEASED else None
 
     def forget_promise(self, entry: str) -> None:
         self.store.delete(ROOT + entry)

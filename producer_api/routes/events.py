@@ -1,0 +1,44 @@
+"""Jobs as they go on."""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.sse import EventSourceResponse
+from starlette.responses import Response
+
+from producer_api.event_stream import LAST, EventStream, events
+from producer_api.problems import declare
+from producer_api.routes.answers import JOB_ERRORS
+from producer_api.routes.jobs import Run
+from producer_api.service import Owner, TheService
+from schemas.errors import Busy
+from schemas.jobs import LIVE_RUN
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={204: {"description": "The end was seen: `Last-Event-ID` is that of the last event"}}
+    | declare(*JOB_ERRORS, Busy),
+)
+async def get_events(
+    job_id: str,
+    service: TheService,
+    owner: Owner,
+    run: Run = LIVE_RUN,
+    last_event_id: Annotated[str, Header(description="of the last event that was seen: only newer ones come")] = "",
+) -> Response:
+    """A job as server-sent events, until its end: `state`, the job whenever its state changes or its place in the queue;
+    `progress`, with the seconds left in `eta`; `result`, with the result itself up to 256 KiB and its address.
+
+    A browser's `EventSource` goes on after a broken line with what it has not seen, and stops after the end.
+    """
+    job = await service.job_of_run(job_id, owner, run)
+    if last_event_id in LAST and await service.threads.run(service.records.ended, job.id, run):
+        return Response(status_code=204)
+    with ExitStack() as opened:
+        waiter = opened.enter_context(service.results.stream(job.id, run))
+        return EventStream(opened.pop_all(), events(service, job, run, waiter, last_event_id))
