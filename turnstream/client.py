@@ -35,6 +35,7 @@ from schemas.errors import (
     ErrorInfo,
     FileUnusable,
     InternalError,
+    KeyInUse,
     ServiceUnreachable,
     TurnstreamError,
     WaitExpired,
@@ -100,14 +101,13 @@ class Client:
         *,
         operation: str = DEFAULT_OPERATION,
         lane: Lane = Lane.INTERACTIVE,
-        name: str | None = None,
         idempotency_key: str | None = None,
         sent: Callable[[int], None] = lambda size: None,
     ) -> JobView:
         """Upload a recording as it is read from the disk, and return the accepted job. Operations that take no recording
         have None for `path`.
 
-        `name` is told instead of the file's. `sent` hears the size of each piece. Without an `idempotency_key` it is tried
+        `sent` hears the size of each piece. Without an `idempotency_key` it is tried
         again only where the service certainly kept nothing; with one, whatever broke: the service makes one job of all tries.
         """
         if isinstance(params, Form):
@@ -120,7 +120,7 @@ class Client:
                 # Without a recording httpx would send what is no multipart form, so the fields go the same way as it.
                 form: list[tuple[str, Any]] = [(field, (None, value)) for field, value in fields.items()]
                 if path is not None:
-                    form.append(("audio", (name or sendable(path.name), opened.enter_context(_open(path, sent)))))
+                    form.append(("audio", (_sendable(path.name), opened.enter_context(_open(path, sent)))))
                 return self._http.post("/api/v1/jobs", files=form, headers=headers, timeout=UPLOAD_CHUNK_TIMEOUT)
 
         return self._read(self._call(send, repeatable=idempotency_key is not None), JobView)
@@ -220,7 +220,8 @@ class Client:
             raise self._unreachable(error) from error
         if response.is_success:
             return response
-        error, after = problem(response), _retry_after(response)
+        error = problem(response)
+        after = _retry_after(response, error)
         if after is not None or (repeatable and response.status_code in GATEWAY and not _from_service(response)):
             raise Passing(error, after)
         raise error
@@ -260,10 +261,10 @@ def _from_service(response: httpx.Response) -> bool:
     return response.headers.get("content-type", "").startswith("application/problem+json")
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(response: httpx.Response, error: TurnstreamError) -> float | None:
     """Seconds after which a service that took nothing asks to be tried again: a number, or a date (RFC 9110, 10.2.3)."""
     asked = response.headers.get("retry-after", "")
-    if response.status_code not in {429, 503}:
+    if response.status_code not in {429, 503} and not isinstance(error, KeyInUse):
         return None
     if asked.isdecimal():
         return float(asked)
@@ -274,7 +275,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def sendable(name: str) -> str:
+def _sendable(name: str) -> str:
     """A file's name, which may hold bytes that are no letters."""
     return name.encode(errors="replace").decode()
 

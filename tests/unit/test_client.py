@@ -16,6 +16,7 @@ from schemas.errors import (
     FileUnusable,
     InternalError,
     OperationDisabled,
+    ResultNotReady,
     ServiceUnreachable,
     Unauthorized,
     WaitExpired,
@@ -206,9 +207,19 @@ def test_what_is_no_address_is_said_at_once_by_whoever_has_all_the_patience():
 @pytest.mark.parametrize("failure", [httpx.ReadError("reset"), httpx.Response(502, text="<html>")])
 def test_an_upload_with_an_idempotency_key_is_sent_again_whatever_broke(recording: Path, failure):
     client, calls = serve(failure, httpx.Response(202, json=JOB))
-    assert client.submit(recording, idempotency_key="k", name="other.wav").id == JOB["id"]
+    assert client.submit(recording, idempotency_key="k").id == JOB["id"]
     assert [call.headers["idempotency-key"] for call in calls] == ["k", "k"]
-    assert all(b'filename="other.wav"' in call.content and recording.read_bytes() in call.content for call in calls)
+    assert all(recording.read_bytes() in call.content for call in calls)
+
+
+def test_an_upload_that_is_still_on_its_way_is_waited_for(recording: Path, pauses: list[float]):
+    on_its_way = problem(409, "idempotency_key_in_use", **{"retry-after": "2"})
+    client, _ = serve(on_its_way, httpx.Response(202, json=JOB))
+    assert client.submit(recording, idempotency_key="k").id == JOB["id"]
+    assert pauses == [2]
+    client, _ = serve(problem(409, "result_not_ready", **{"retry-after": "2"}))
+    with pytest.raises(ResultNotReady):
+        client.result("x")
 
 
 def test_a_name_that_is_no_text_is_sent_all_the_same(tmp_path: Path):

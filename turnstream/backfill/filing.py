@@ -27,7 +27,7 @@ from turnstream.backfill.placing import is_placed, place
 from turnstream.backfill.state import Failure, State, Submission
 from turnstream.backfill.stopping import Stop
 from turnstream.backfill.work import Work
-from turnstream.client import Client, sendable
+from turnstream.client import Client
 from turnstream.resumable import Outcome
 
 HOPELESS = (Unauthorized, UnknownOperation, OperationDisabled, RouteNotFound, ServiceUnreachable)
@@ -130,14 +130,13 @@ class Filing:
                 return True, view
             sent = None  # the job was erased
         if sent is None:
-            sent = Submission(sendable(path.name), self._work.lane)
+            sent = Submission(self._work.lane)
             self._state.note_submission(task, sent)
         view = self._client.submit(
             path,
             self._work.said,
             operation=self._work.operation.name,
             lane=Lane(sent.lane),
-            name=sent.name,
             idempotency_key=task,
             sent=lambda _: self._stop.check(),
         )

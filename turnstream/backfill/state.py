@@ -22,7 +22,7 @@ LOCK_LIMIT = 1.0
 """Seconds to wait for another backfill that is just ending."""
 TABLES = """
 CREATE TABLE hashes (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, sha256 TEXT) WITHOUT ROWID;
-CREATE TABLE jobs (task TEXT PRIMARY KEY, name TEXT, lane TEXT, job TEXT, run TEXT, tried INTEGER) WITHOUT ROWID;
+CREATE TABLE jobs (task TEXT PRIMARY KEY, lane TEXT, job TEXT, run TEXT, tried INTEGER) WITHOUT ROWID;
 CREATE TABLE results (path BLOB, sha256 TEXT, task TEXT, done INTEGER, PRIMARY KEY (path, sha256)) WITHOUT ROWID;
 CREATE TABLE failures (path BLOB, work TEXT, code TEXT, detail TEXT, job TEXT, seen INTEGER,
                        PRIMARY KEY (path, work)) WITHOUT ROWID;
@@ -35,7 +35,6 @@ CREATE TABLE starts (number INTEGER PRIMARY KEY);
 class Submission:
     """What was sent, or is about to be, for a task: sent again it has to be the same."""
 
-    name: str
     lane: str
     job: str | None = None
     """None as long as no answer is known."""
@@ -105,12 +104,12 @@ class State:
         self._do("DELETE FROM hashes WHERE path = ?", self._key(path))
 
     def submission(self, task: str) -> Submission | None:
-        row = self._one("SELECT name, lane, job, run, tried FROM jobs WHERE task = ?", task)
+        row = self._one("SELECT lane, job, run, tried FROM jobs WHERE task = ?", task)
         return row and Submission(*row)
 
     def note_submission(self, task: str, sent: Submission) -> None:
-        row = (sent.name, sent.lane, sent.job, sent.run, sent.tried)
-        self._do("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?)", task, *row)
+        row = (sent.lane, sent.job, sent.run, sent.tried)
+        self._do("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?)", task, *row)
 
     def forget_submission(self, task: str) -> None:
         self._do("DELETE FROM jobs WHERE task = ?", task)
