@@ -9,10 +9,11 @@ STACK ?= embedded
 KILLS ?= 200
 SEED ?= 1
 MINUTES ?= 15
+CASES ?= tests/e2e/test_production.py
 CASES ?= 5000
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-real test-containers chaos soak fuzz up lint bench bench-engine bench-scheduler lock clean
+.PHONY: help venv demo test test-real test-containers test-compose chaos soak fuzz up lint bench bench-engine bench-scheduler lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,6 +32,9 @@ test-real: venv ## Run the contracts and the stack on Apache Kafka and MinIO; wa
 
 test-containers: venv ## Run the same on containers of Apache Kafka and MinIO; wants Docker, says so without.
 	@$(BIN)/python -m tests.support.containers -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
+
+test-compose: venv ## Start docker-compose.yml by its own command lines without Docker, and test on it (CASES=...); wants root on Linux, too.
+	@$(BIN)/python -m tests.support.compose -- $(BIN)/python -m pytest $(CASES)
 
 chaos: venv ## Kill everything under load, and look whether anything was lost: STACK=embedded|local KILLS=200 SEED=1.
 	@$(BIN)/python -m tests.chaos --stack $(STACK) --kills $(KILLS) --seed $(SEED) $(if $(OUT),--out '$(OUT)')
@@ -61,10 +65,14 @@ bench-engine: venv ## Compare stock pyannote, exact and fast on a set it makes (
 bench-scheduler: venv ## Compare the scheduler with arrival order, micro-batches and the best that knows the future.
 	@$(BIN)/python -m tests.bench.scheduler
 
-lock: ## Compile requirements/lock.txt anew from pyproject.toml (wants uv); versions stay unless UPGRADE=--upgrade.
-	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --extra dev --constraints requirements/constraints.txt $(UPGRADE) \
+COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
+
+lock: ## Compile requirements/*.txt anew from pyproject.toml (wants uv); versions stay unless UPGRADE=--upgrade.
+	@$(COMPILE) --extra dev --constraints requirements/constraints.txt $(UPGRADE) \
 		pyproject.toml --output-file requirements/lock.txt
+	@$(COMPILE) --extra api --extra cli --constraints requirements/lock.txt pyproject.toml >requirements/api.txt
+	@$(COMPILE) --extra worker --constraints requirements/lock.txt pyproject.toml >requirements/worker.txt
+	@echo hatchling | $(COMPILE) --constraints requirements/lock.txt - >requirements/build.txt
 
 clean: ## Remove the environment, caches, the demo's output and the data directory.
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output data build dist

@@ -1,5 +1,6 @@
 """A stack for end-to-end tests: `turnstream up` as a user starts it, in a directory and on ports of its own."""
 
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ CLEAN = {
 }
 """What a developer's own environment must not bring into a test."""
 READY_LIMIT = 120.0
+COMPOSE = "TURNSTREAM_TEST_COMPOSE"
+"""The variable that makes each stack that of docker-compose.yml, as `python -m tests.support.compose` sets it."""
 
 
 class Stack:
@@ -106,7 +109,16 @@ class Stack:
 
 @contextmanager
 def running_stack(folder: Path, **env: str) -> Iterator[Stack]:
-    """Ready when entered; when left, nothing of it runs any more, whatever the test did to it."""
+    """Ready when entered; when left, nothing of it runs any more, whatever the test did to it.
+
+    Under `python -m tests.support.compose` it is the production stack, and `env` is what its .env has beside secrets.
+    """
+    if COMPOSE in os.environ:
+        from tests.support.compose_stack import composed_stack
+
+        with composed_stack(folder, **env) as composed:
+            yield composed
+        return
     with Background(folder / "data", folder / "stack.log", CLEAN | env) as background:
         stack = Stack(background)
         try:
