@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from processor.held import Held, retries_of
+from processor.metrics import Metrics
 from processor.outbox import Message, Outbox, Placed
 from processor.persistence import persistently
 from processor.receipts import Receipt
@@ -43,9 +44,17 @@ Outcome = Value | ErrorInfo
 
 class Delivery:
     def __init__(
-        self, records: Records, bus: Bus, outbox: Outbox, layout: Layout, operations: Operations, broker: BrokerKind
+        self,
+        records: Records,
+        bus: Bus,
+        outbox: Outbox,
+        layout: Layout,
+        operations: Operations,
+        broker: BrokerKind,
+        metrics: Metrics,
     ) -> None:
         self._records = records
+        self.metrics = metrics
         self._operations = operations
         self._bus = bus
         self._outbox = outbox
@@ -163,6 +172,7 @@ class Delivery:
         what = f"set {record.position} aside"
         value, headers = await self._in_thread(what, set_aside, self._records, record, error, attempt)
         logger.warning("%s goes to %s: %s: %s", record.position, Topic.JOBS_DLQ, error.code, error.detail)
+        self.metrics.set_aside(error.code)
         return Message(Topic.JOBS_DLQ, 0, key_of(record), value, headers)
 
     async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:

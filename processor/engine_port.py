@@ -1,13 +1,16 @@
 """What the worker asks of the engine: processor.engine_process answers with a child process, a test with a twin."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome
+from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome, Worked
 from schemas.jobs import JobKey
 
 
 class EnginePort(Protocol):
+    on_work: Callable[[Worked], None]
+    """Hears what the engine did, for the metrics."""
+
     @property
     def pid(self) -> int | None: ...
     async def start(self) -> None: ...

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from processor.engines import child
-from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome, Progressed
+from processor.engines.base import EngineLost, JobTask, ModelsChanged, Outcome, Progressed, Worked
 from schemas.errors import EngineCrashed, EngineHung, TurnstreamError
 from schemas.jobs import JobKey
 from turnstream.settings import Settings
@@ -37,6 +37,7 @@ class EngineProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.on_work: Callable[[Worked], None] = lambda _: None
         self._open: dict[JobKey, JobTask] = {}
         self._out: asyncio.Queue[Event] = asyncio.Queue()
         self._focus: str | None = None
@@ -150,6 +151,8 @@ class EngineProcess:
     def _heard(self, beat: child.Beat) -> None:
         if beat.models is not None:
             self._out.put_nowait(beat.models)
+        if beat.worked is not None:
+            self.on_work(beat.worked)
         for outcome in beat.outcomes:
             if outcome.id in self._open:  # else it was cancelled meanwhile
                 if not isinstance(outcome, Progressed):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from processor.engines.base import JobTask
-from processor.metrics import Queues
+from processor.moments import Queues
 from processor.receipts import Receipt
 from processor.scheduler import Ticket
 from schemas.errors import EventInvalid, UnknownOperation
@@ -102,19 +102,20 @@ class Held:
         self.receipts = [receipt for receipt in self.receipts if receipt not in receipts]
 
 
-def queues(helds: Iterable[Held], parked: int) -> Queues:
+def queues(helds: Iterable[Held], parked: int, retries: int) -> Queues:
     """What is here at this moment, for the metrics."""
     now = time.time()
     waiting, opened = Counter[tuple[str, Lane]](), Counter[str]()
-    oldest: dict[str, float] = {}
+    oldest: dict[tuple[str, Lane], float] = {}
     for held in helds:
         name = held.operation.name
         if held.stage is Stage.WAITING:
-            waiting[name, held.job.lane] += 1
-            oldest[name] = max(oldest.get(name, 0.0), now - held.ready_at)
+            place = name, held.job.lane
+            waiting[place] += 1
+            oldest[place] = max(oldest.get(place, 0.0), now - held.ready_at)
         elif held.stage is Stage.OPEN:
             opened[name] += 1
-    return Queues(waiting=waiting, open=opened, parked=parked, oldest=oldest)
+    return Queues(waiting=waiting, open=opened, parked=parked, oldest=oldest, retries=retries)
 
 
 def read(record: Record, operations: Operations) -> Held:

@@ -3,46 +3,30 @@
 Every number has a method named after what happened; what waits and what is open is asked of the worker at each scrape.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
 
+from processor.engines.base import Worked
+from processor.moments import Queues, QueuesCollector, Standstill, StandstillCollector
 from schemas.jobs import JobState, Lane
 
 disable_created_metrics()  # a second series beside each counter, which Prometheus does not read in this format
 
 LOAD_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 WAIT_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 900, 3600)
+STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+STAGE_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 900, 3600)
+FACTORS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Upper bounds of the histograms' buckets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queues:
-    """What the worker holds at one moment."""
-
-    waiting: Mapping[tuple[str, Lane], int] = field(default_factory=dict)
-    """Jobs by operation and lane."""
-    open: Mapping[str, int] = field(default_factory=dict)
-    """Jobs in the engine, by operation."""
-    parked: int = 0
-    """Those of them whose model is not loaded now."""
-    oldest: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that the oldest waiting job of an operation has waited."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standstill:
-    """How the worker gets on at one moment."""
-
-    behind: int
-    """Records that are not settled: here, or with the broker."""
-    settled: float
-    """Seconds since a record was last settled, or since the start."""
-    stuck: str | None
-    """Why the worker counts as stuck; None while it does not."""
 
 
 class Metrics:
@@ -50,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._resident: set[str] = set()
         self._loads = Counter("turnstream_model_loads", "Models loaded", ["model"], registry=registry)
         self._unloads = Counter("turnstream_model_unloads", "Models unloaded", ["model", "reason"], registry=registry)
@@ -70,14 +55,72 @@ class Metrics:
             buckets=WAIT_SECONDS,
             registry=registry,
         )
+        self._failed = Counter(
+            "turnstream_jobs_failed",
+            "Runs that failed here, for good",
+            ["operation", "code"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "turnstream_retries", "Runs put off until their next try", ["operation", "code"], registry=registry
+        )
+        self._dead_letters = Counter("turnstream_dead_letters", "Records set aside", ["code"], registry=registry)
+        self._engine_work(registry)
+
+    def _engine_work(self, registry: CollectorRegistry) -> None:
+        self._openings = Counter(
+            "turnstream_openings",
+            "Stages of jobs handed to the engine, by whether their model was loaded",
+            ["model", "warm"],
+            registry=registry,
+        )
+        self._losses = Counter(
+            "turnstream_engine_losses", "Engine processes that died or hung", ["code"], registry=registry
+        )
+        self._step_seconds = Histogram(
+            "turnstream_step_seconds", "Time of a step of an engine", ["model"], buckets=STEP_SECONDS, registry=registry
+        )
+        self._pieces = Counter(
+            "turnstream_pass_pieces", "Pieces that passes were filled with", ["model"], registry=registry
+        )
+        self._room = Counter("turnstream_pass_room", "Pieces that they had room for", ["model"], registry=registry)
+        self._stage_seconds = Histogram(
+            "turnstream_stage_seconds",
+            "Time a job spent in a part of its computation",
+            ["model", "stage"],
+            buckets=STAGE_SECONDS,
+            registry=registry,
+        )
+        self._audio = Counter(
+            "turnstream_audio_seconds", "Length of the recordings computed", ["model"], registry=registry
+        )
+        self._factor = Histogram(
+            "turnstream_real_time_factor",
+            "Time from opening to the result, for a second of recording",
+            ["model"],
+            buckets=FACTORS,
+            registry=registry,
+        )
+        self._device = Gauge(
+            "turnstream_device_memory_bytes", "Memory of the GPU, by all who use it", ["kind"], registry=registry
+        )
+        self._engine_memory = Gauge(
+            "turnstream_engine_resident_bytes",
+            "Physical memory of the engine process; 0 while it is replaced",
+            registry=registry,
+        )
 
     def follow(self, queues: Callable[[], Queues]) -> None:
         """Ask `queues` at each scrape what waits and what is open. To be called once."""
-        self._registry.register(_Held(queues))
+        self._registry.register(QueuesCollector(queues))
+
+    def weigh(self, engine: Callable[[], int]) -> None:
+        """Ask at each scrape how many bytes the engine process holds."""
+        self._engine_memory.set_function(engine)
 
     def watch(self, standstill: Callable[[], Standstill]) -> None:
         """Ask at each scrape how the worker gets on. To be called once."""
-        self._registry.register(_Progress(standstill))
+        self._registry.register(StandstillCollector(standstill))
 
     def loaded(self, model: str, seconds: float, size: int) -> None:
         """A model was loaded and takes `size` bytes."""
@@ -92,8 +135,9 @@ class Metrics:
         self._bytes.labels(model).set(0)
         self._resident.discard(model)
 
-    def engine_lost(self) -> None:
+    def engine_lost(self, code: str) -> None:
         """The engine process is gone, and its models with it; none of them counts as unloaded."""
+        self._losses.labels(code).inc()
         for model in self._resident:
             self._bytes.labels(model).set(0)
         self._resident.clear()
@@ -105,55 +149,44 @@ class Metrics:
         """A job was opened for the first time, so many seconds after it was accepted."""
         self._wait_seconds.labels(operation, lane).observe(waited)
 
+    def entered(self, model: str, *, warm: bool) -> None:
+        """A stage was handed to the engine."""
+        self._openings.labels(model, "yes" if warm else "no").inc()
+
+    def worked(self, worked: Worked) -> None:
+        """What the engine process did since it last said so."""
+        for model, seconds in worked.steps:
+            self._step_seconds.labels(model).observe(seconds)
+        for model, (pieces, room) in worked.passes.items():
+            self._pieces.labels(model).inc(pieces)
+            self._room.labels(model).inc(room)
+        if worked.device is not None:
+            for kind, size in zip(("used", "total"), worked.device, strict=True):
+                self._device.labels(kind).set(size)
+
+    def computed(self, model: str, timings: Mapping[str, float], audio: float) -> None:
+        """A stage came to its result. `timings` are those of the result; `audio`: seconds of recording, 0 where there is none."""
+        for stage in timings.keys() - {"queue", "total"}:
+            self._stage_seconds.labels(model, stage).observe(timings[stage])
+        if audio > 0:
+            self._audio.labels(model).inc(audio)
+            self._factor.labels(model).observe(timings.get("total", 0.0) / audio)
+
     def ended(self, operation: str, state: JobState) -> None:
         self._ended.labels(operation, state).inc()
 
-    def exposition(self) -> bytes:
-        """All of it, in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def failed(self, operation: str, code: str) -> None:
+        self._failed.labels(operation, code).inc()
 
+    def put_off(self, operation: str, code: str) -> None:
+        """A run failed in a way that may pass, and is tried again later."""
+        self._retries.labels(operation, code).inc()
 
-class _Held(Collector):
-    def __init__(self, queues: Callable[[], Queues]) -> None:
-        self._queues = queues
+    def set_aside(self, code: str) -> None:
+        """A record goes to the dead letter topic."""
+        self._dead_letters.labels(code).inc()
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        now = self._queues()
-        waiting = GaugeMetricFamily(
-            "turnstream_jobs_waiting", "Jobs that wait in this worker", labels=["operation", "lane"]
-        )
-        for (operation, lane), count in now.waiting.items():
-            waiting.add_metric([operation, lane], count)
-        opened = GaugeMetricFamily("turnstream_jobs_open", "Jobs in the engine", labels=["operation"])
-        for operation, count in now.open.items():
-            opened.add_metric([operation], count)
-        oldest = GaugeMetricFamily(
-            "turnstream_oldest_wait_seconds", "Time the oldest waiting job has waited here", labels=["operation"]
-        )
-        for operation, seconds in now.oldest.items():
-            oldest.add_metric([operation], seconds)
-        parked = GaugeMetricFamily(
-            "turnstream_jobs_parked", "Open jobs whose model is not loaded now", value=now.parked
-        )
-        return waiting, opened, parked, oldest
-
-
-class _Progress(Collector):
-    def __init__(self, standstill: Callable[[], Standstill]) -> None:
-        self._standstill = standstill
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        now = self._standstill()
-        return (
-            GaugeMetricFamily(
-                "turnstream_lag", "Records that are not settled, here or with the broker", value=now.behind
-            ),
-            GaugeMetricFamily(
-                "turnstream_last_settled_seconds",
-                "Time since a record was last settled, or the start",
-                value=now.settled,
-            ),
-            GaugeMetricFamily(
-                "turnstream_progress_stalled", "1 while nothing got on for STALL_LIMIT", value=now.stuck is not None
-            ),
-        )
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """All of it and its media type: Prometheus' text format, or OpenMetrics where `accept` asks for that."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type

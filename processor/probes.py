@@ -11,7 +11,6 @@ from aiohttp import web
 from processor.metrics import Metrics
 from schemas.errors import PortTaken
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CLOSE_LIMIT = 1.0
 """Seconds that open calls have to end when the worker does."""
 
@@ -22,8 +21,9 @@ async def serve(host: str, port: int, metrics: Metrics, trouble: Callable[[], st
     None. Raises PortTaken.
     """
 
-    async def tell_metrics(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+    async def tell_metrics(request: web.Request) -> web.Response:
+        body, media_type = metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": media_type})
 
     async def tell_health(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from processor.held import Held, Stage
-from processor.metrics import Standstill
+from processor.moments import Standstill
 from schemas.jobs import JobKey
 
 IN_HAND = {Stage.OPENING, Stage.DELIVERING}

@@ -16,7 +16,6 @@ from processor.engine_port import EnginePort
 from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
 from processor.held import Held, Stage
 from processor.leases import Leases
-from processor.metrics import Metrics
 from processor.progress import Progress
 from processor.receipts import Receipt
 from processor.scheduler import Scheduler
@@ -26,7 +25,7 @@ from processor.standing import Elsewhere, Over, Tried, keep_stage, look
 from processor.tasks import Tasks
 from schemas import failures
 from schemas.errors import AttemptsExhausted, EngineCrashed, ErrorInfo
-from schemas.jobs import JobKey
+from schemas.jobs import JobKey, JobState
 from schemas.operations import DIARIZE
 from turnstream import points
 from turnstream.bus.base import Bus
@@ -59,10 +58,11 @@ class Workbench:
         self._operations = operations
         self._engine = engine
         self._delivery = delivery
-        self.metrics = Metrics()
+        self._metrics = delivery.metrics
         self.progress = Progress(settings.stall_limit)
         self.tasks = Tasks()
         self._engine_replaced = engine_replaced
+        self._resident: tuple[str, ...] = ()
         self.scheduler = Scheduler(
             settings.diarization_max_batch_size,
             max_wait=settings.max_wait,
@@ -136,7 +136,7 @@ class Workbench:
         self.tasks.spawn(self._open(held))
 
     def _swapped(self, model: str) -> None:
-        self.metrics.swapped()
+        self._metrics.swapped()
         waiting, parked = self.scheduler.waiting, len(self.scheduler.parked)
         logger.info("turning to %s; %d jobs wait, %d are parked", model, waiting, parked)
 
@@ -179,8 +179,9 @@ class Workbench:
             return
         held.stage = Stage.OPEN
         held.opened_at = time.time()
+        self._metrics.entered(held.model, warm=held.model in self._resident)
         if not held.found and held.attempts == 1 and not held.retries:
-            self.metrics.opened(held.operation.name, held.job.lane, held.opened_at - held.ready_at)
+            self._metrics.opened(held.operation.name, held.job.lane, held.opened_at - held.ready_at)
         try:
             await self._engine.open(held.task(self._operations))
         except Exception as error:
@@ -280,10 +281,11 @@ class Workbench:
                 self.tasks.spawn(self._stage_done(held, outcome))
 
     def _models_changed(self, changed: ModelsChanged) -> None:
+        self._resident = changed.resident
         for load in changed.loads:
-            self.metrics.loaded(load.model, load.seconds, load.bytes)
+            self._metrics.loaded(load.model, load.seconds, load.bytes)
         for unload in changed.unloads:
-            self.metrics.unloaded(unload.model, unload.reason)
+            self._metrics.unloaded(unload.model, unload.reason)
         self._admission.models_changed(changed)
 
     def _lost(self, lost: EngineLost) -> None:
@@ -292,7 +294,7 @@ class Workbench:
         for held in suspects:
             self.scheduler.close(held.id)
         self.scheduler.lost()
-        self.metrics.engine_lost()
+        self._metrics.engine_lost(lost.error.code)
         for held in suspects:
             if held.attempts >= self._settings.max_attempts:
                 held.stage = Stage.DELIVERING
@@ -304,7 +306,9 @@ class Workbench:
 
     async def _stage_done(self, held: Held, finished: Finished) -> None:
         done = held.model
-        held.found[done] = stages.fields(held, finished)
+        found = held.found[done] = stages.fields(held, finished)
+        seconds = (held.job.audio.duration if held.job.audio else None) or 0.0
+        self._metrics.computed(done, found["timings"], seconds)
         if held.complete:
             await self._finish(held)
             return
@@ -330,7 +334,9 @@ class Workbench:
         if not (isinstance(outcome, ErrorInfo) and await self._retried(held, outcome)):
             state = await self._delivery.end(held, outcome)
             if state is not None:
-                self.metrics.ended(held.operation.name, state)
+                self._metrics.ended(held.operation.name, state)
+            if state is JobState.FAILED and isinstance(outcome, ErrorInfo):
+                self._metrics.failed(held.operation.name, outcome.code)
         self.progress.settled()
         # A copy that came meanwhile finds out for itself what is left to do; what is not ours any more is dropped.
         held.receipts = [receipt for receipt in held.receipts if receipt not in told]
@@ -345,7 +351,8 @@ class Workbench:
         await self.leases.give_back(held.id, 0)  # each retry has its own tries
         if held.receipts:  # else whoever has the record now tries at once
             due = time.time() + self._settings.retry_delays[tier]
-            await self._delivery.retry(held, error, tier, held.retries + 1, due)
+            if await self._delivery.retry(held, error, tier, held.retries + 1, due):
+                self._metrics.put_off(held.operation.name, error.code)
         return True
 
     def _leave_engine(self, held: Held) -> None:

@@ -13,6 +13,7 @@ from processor.delivery import Delivery
 from processor.engine_port import EnginePort
 from processor.held import Held, queues, read
 from processor.leases import Leases
+from processor.metrics import Metrics
 from processor.outbox import Outbox
 from processor.receipts import Ack, Flow, Receipt, Receipts
 from processor.retries import Retries
@@ -22,6 +23,7 @@ from processor.workbench import Workbench
 from schemas.errors import ErrorInfo, EventInvalid, TurnstreamError
 from schemas.jobs import JobKey
 from schemas.topics import Layout, Topic
+from turnstream import memory
 from turnstream.bus.base import Bus, Record
 from turnstream.operations import Operations
 from turnstream.records import Records
@@ -51,7 +53,8 @@ class Worker:
         self._engine = engine
         self._flow = flow
         self._receipts = Receipts(flow, settings.queue_limit)
-        self._delivery = Delivery(records, bus, outbox, layout, operations, settings.broker)
+        self.metrics = Metrics()
+        self._delivery = Delivery(records, bus, outbox, layout, operations, settings.broker, self.metrics)
         self._bench = Workbench(
             settings,
             records,
@@ -62,11 +65,15 @@ class Worker:
             self._delivery,
             engine_replaced=self._tell,
         )
-        self._tasks, self.metrics, self.progress = self._bench.tasks, self._bench.metrics, self._bench.progress
+        self._tasks, self.progress = self._bench.tasks, self._bench.progress
         self._retries = Retries(self._due, longest=max(settings.retry_delays))
         self.status = Status(settings.data_dir, settings.worker_name)
         self._draining = False
-        self.metrics.follow(lambda: queues(self._bench.held.values(), len(self._bench.scheduler.parked)))
+        self.metrics.follow(
+            lambda: queues(self._bench.held.values(), len(self._bench.scheduler.parked), len(self._retries))
+        )
+        engine.on_work = self.metrics.worked
+        self.metrics.weigh(lambda: memory.resident(pid) if (pid := engine.pid) else 0)
         self.metrics.watch(self.progress.now)
         self.broken = self._tasks.failed
         """Set when the worker cannot go on: its process should end, and gets its jobs again when it is started anew."""

@@ -82,6 +82,41 @@ class ModelsChanged:
     unloads: tuple[Unloaded, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What the engine process did since this was last told: nothing that anybody waits for."""
+
+    steps: tuple[tuple[str, float], ...] = ()
+    """(model, seconds) of each step."""
+    passes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By model: the pieces that forward passes were filled with, and those that they had room for."""
+    device: tuple[int, int] | None = None
+    """Bytes of the GPU's memory that are in use, and in all; None without one."""
+
+
+class Account:
+    """Where the engines note what they do, until it is told. Used from one thread."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[str, float]] = []
+        self._passes: dict[str, tuple[int, int]] = {}
+
+    def stepped(self, model: str, seconds: float) -> None:
+        self._steps.append((model, seconds))
+
+    def passed(self, model: str, pieces: int, room: int) -> None:
+        """A forward pass was made that had room for so many pieces."""
+        filled, offered = self._passes.get(model, (0, 0))
+        self._passes[model] = filled + pieces, offered + room
+
+    def told(self, device: tuple[int, int] | None) -> Worked:
+        """All of it, to be forgotten here."""
+        worked = Worked(tuple(self._steps), dict(self._passes), device)
+        self._steps.clear()
+        self._passes.clear()
+        return worked
+
+
 class JobRecordings(Protocol):
     """The recordings of jobs, and what is kept of them. Used from several threads; each call may take long."""
 
@@ -112,6 +147,7 @@ class EngineContext:
     recordings: JobRecordings
     changed: threading.Event
     """To be set, from any thread, when something aside is done: the hub waits for it when no engine has work."""
+    account: Account = field(default_factory=Account)
 
 
 class Engine(ABC):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from processor.engines import hub
-from processor.engines.base import JobTask, ModelsChanged, Outcome
+from processor.engines.base import JobTask, ModelsChanged, Outcome, Worked
 from processor.engines.hub import Hub
 from schemas.jobs import JobKey
 from turnstream import logs, points, weights
@@ -74,6 +74,7 @@ class Beat:
     loading: bool = False
     models: ModelsChanged | None = None
     """None: as they were said to be last."""
+    worked: Worked | None = None
 
 
 def main(connection: Connection, settings: Settings, parent: int) -> None:
@@ -157,7 +158,7 @@ class _Voice:
         due = self._engines.open_jobs and now - self._spoke >= BEAT
         if outcomes or models is not None or loading != self._loading or due:
             self._spoke, self._loading = now, loading
-            self._connection.send(Beat(tuple(outcomes), loading, models))
+            self._connection.send(Beat(tuple(outcomes), loading, models, self._engines.worked()))
 
 
 def _receive(connection: Connection, commands: "queue.SimpleQueue[Command]") -> None:

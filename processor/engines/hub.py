@@ -2,9 +2,19 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
-from processor.engines.base import Engine, EngineContext, Failed, Finished, JobTask, ModelsChanged, Outcome
+from processor.engines.base import (
+    Engine,
+    EngineContext,
+    Failed,
+    Finished,
+    JobTask,
+    ModelsChanged,
+    Outcome,
+    Worked,
+)
 from processor.engines.memory import DeviceMemory, Memory
 from processor.engines.recordings import Recordings
 from processor.model_manager import ModelManager
@@ -30,8 +40,9 @@ class Hub:
 
     def __init__(self, settings: Settings, make: MakeEngine | None = None, memory: Memory | None = None) -> None:
         self._changed = threading.Event()
+        self._memory = memory or DeviceMemory(settings)
         self._models = ModelManager(
-            memory or DeviceMemory(settings),
+            self._memory,
             idle_seconds=settings.model_idle_seconds,
             on_change=self._changed.set,
             on_evict=self._park,
@@ -73,7 +84,9 @@ class Hub:
             outcomes += engine.settle()
         if (name := self._next()) is not None:
             self._turns = [other for other in self._turns if other != name] + [name]
+            started = time.monotonic()
             outcomes += self._engines[name].step()
+            self._context.account.stepped(name, time.monotonic() - started)
         elif not outcomes:
             self._changed.wait(WAIT)
         for outcome in outcomes:
@@ -131,6 +144,10 @@ class Hub:
         same = (set(now.resident), now.fitting) == (set(self._told.resident), self._told.fitting)
         self._told = now
         return None if same and not loads and not unloads else now
+
+    def worked(self) -> Worked:
+        """What was done since this was last asked."""
+        return self._context.account.told(self._memory.of_device())
 
     # Turns
 

@@ -29,6 +29,10 @@ class Memory(Protocol):
         """Return what is free to the system, after something large was dropped."""
         ...
 
+    def of_device(self) -> tuple[int, int] | None:
+        """Bytes of the GPU's memory in use now, by whomever, and in all; None where the networks run without one."""
+        ...
+
 
 class DeviceMemory:
     """That of the device that the settings name. Knows of a GPU only once an engine has imported torch."""
@@ -60,6 +64,12 @@ class DeviceMemory:
         allocator.give_back()
         if (cuda := self._cuda) is not None:
             cuda.empty_cache()
+
+    def of_device(self) -> tuple[int, int] | None:
+        if (cuda := self._cuda) is None:
+            return None
+        free, total = cuda.mem_get_info()
+        return total - free, total
 
     @property
     def _cuda(self) -> Any:

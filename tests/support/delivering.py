@@ -3,6 +3,7 @@
 from processor.at_least_once import AtLeastOnce
 from processor.delivery import Delivery
 from processor.held import Held, read
+from processor.metrics import Metrics
 from processor.receipts import Receipt, Receipts
 from schemas.errors import BrokerUnavailable, StoreUnavailable
 from schemas.events import Event
@@ -94,7 +95,7 @@ class Bench:
 
     @property
     def delivery(self) -> Delivery:
-        return Delivery(self.records, self.bus, AtLeastOnce(self.bus), LAYOUT, installed(), self.broker)
+        return Delivery(self.records, self.bus, AtLeastOnce(self.bus), LAYOUT, installed(), self.broker, Metrics())
 
     async def end(self, outcome) -> JobState | None:
         await self.bus.ensure_topics(LAYOUT.topics())

@@ -55,6 +55,9 @@ class RoomyMemory:
     def give_back(self) -> None:
         self.given_back += 1
 
+    def of_device(self) -> tuple[int, int] | None:
+        return None
+
 
 def context_of(
     recordings: JobRecordings,

@@ -59,7 +59,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
         """The model is that which `context.models` knows by the name of MODEL."""
         mode = context.settings.diarization_mode
         super().__init__(lambda task: OpenJob(task, mode), Decoders(self._decode, context.changed, _close))
-        self._recordings = context.recordings
+        self._recordings, self._account = context.recordings, context.account
         self._keeps, self._tf32 = context.settings.keep_analysis, context.settings.tf32
         self._models = context.models
         self._known: _Known | None = None
@@ -215,6 +215,7 @@ class DiarizeEngine(ListeningEngine[OpenJob, Found]):
             instead = self._instead(kind, sharing, passes, error)
         else:
             instead = []
+            self._account.passed(MODEL, len(slots), passes.room)
             for slot, value in zip(slots, values, strict=True):
                 slot.track.take(kind, slot.piece.index, value)
             for job in sharing:

@@ -6,6 +6,7 @@ import pytest
 
 from processor.at_least_once import AtLeastOnce
 from processor.delivery import Delivery
+from processor.metrics import Metrics
 from schemas.errors import EventInvalid, StoreUnavailable
 from schemas.jobs import JobState
 from tests.support.delivering import IN_ORDER, LAYOUT, Bench, Killed
@@ -43,7 +44,7 @@ class Accounted(Bench):
 
     @property
     def delivery(self) -> Delivery:
-        return Delivery(self.records, self.bus, self.ledger, LAYOUT, installed(), self.broker)
+        return Delivery(self.records, self.bus, self.ledger, LAYOUT, installed(), self.broker, Metrics())
 
     def mark_at(self, position: Position, attempt: int = 0) -> None:
         mark = self.records.mark(*self.id)

@@ -15,8 +15,10 @@ async def test_metrics_health_and_readiness():
     metrics.swapped()
     async with probes.serve("127.0.0.1", 0, metrics, lambda: trouble) as url, httpx.AsyncClient(base_url=url) as client:
         told = await client.get("/metrics")
-        assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert told.headers["content-type"].startswith("text/plain; version=")
         assert "turnstream_swaps_total 1.0" in told.text.splitlines()
+        modern = await client.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+        assert modern.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         assert (await client.get("/healthz")).status_code == 200
         refused = await client.get("/readyz")
         assert (refused.status_code, refused.text) == (503, "not ready\n")

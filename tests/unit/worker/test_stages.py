@@ -184,7 +184,7 @@ async def test_a_job_that_has_waited_long_enough_gets_the_engine_and_the_long_on
     other = stack.submit(operation="transcribe")
     await stack.until(lambda: stack.engine.open_ids == [long, other])  # nobody calls the worker: it wakes up by itself
     assert stack.engine.focused == ["diarize", "transcribe"]
-    assert stack.worker.metrics.exposition().count(b"turnstream_jobs_parked 1.0") == 1
+    assert stack.worker.metrics.exposition()[0].count(b"turnstream_jobs_parked 1.0") == 1
     stack.engine.finish(other, found("transcribe"))
     await stack.until(lambda: stack.engine.focused == ["diarize", "transcribe", "diarize"])
     stack.engine.finish(long)

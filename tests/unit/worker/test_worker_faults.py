@@ -61,7 +61,7 @@ async def test_jobs_of_a_lost_engine_are_tried_alone_and_the_bad_one_fails_alone
     assert dict(letter.headers)["error"] == b"engine_crashed"
     assert dict(letter.headers)["attempt"] == b"2"
     first_openings = b'turnstream_job_wait_seconds_count{lane="interactive",operation="diarize"} 3.0'
-    assert first_openings in stack.worker.metrics.exposition().splitlines()
+    assert first_openings in stack.worker.metrics.exposition()[0].splitlines()
 
 
 async def test_a_job_that_takes_the_worker_down_each_time_ends(tmp_path: Path):
