@@ -14,8 +14,9 @@ from producer_api.measuring import MeasuringMiddleware
 from producer_api.metrics import Metrics
 from producer_api.openapi import DESCRIPTION, complete
 from producer_api.probing import Prober
-from producer_api.routes import diarize, events, health, jobs, metrics
+from producer_api.routes import diarize, events, health, jobs, metrics, webhooks
 from producer_api.service import running
+from producer_api.webhooks.admission import require_usable
 from turnstream import __version__
 from turnstream import bus as buses
 from turnstream import object_store as stores
@@ -38,9 +39,11 @@ def create_app(
     """The producer API. `store`, `bus` and `prober` replace what the settings name, such as by the twins, and `operations`
     those that are installed.
 
-    Raises SettingsInvalid where no key is configured and other machines could call, or an operation cannot be had.
+    Raises SettingsInvalid where no key is configured and other machines could call, where webhooks could not be sent, or an
+    operation cannot be had.
     """
     settings.require_protection()
+    require_usable(settings)
     operations = installed() if operations is None else operations
     measured = Metrics()
 
@@ -66,7 +69,7 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
-    routers = (diarize.router, jobs.router, events.router, health.router, metrics.router)
+    routers = (diarize.router, jobs.router, events.router, webhooks.router, health.router, metrics.router)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

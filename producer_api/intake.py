@@ -14,11 +14,12 @@ from producer_api.auth import require_enabled
 from producer_api.broker_watch import BrokerWatch
 from producer_api.form import AUDIO_FIELDS, Upload, read_form
 from producer_api.idempotency import Keys, Turn, Use, use_of
-from producer_api.order import Order, require_possible, webhook_of
+from producer_api.order import Order, require_possible
 from producer_api.pledges import Pledges
 from producer_api.probing import Prober
 from producer_api.publishing import Publisher, require_size
 from producer_api.threads import Threads
+from producer_api.webhooks.admission import webhook_of
 from schemas.errors import AudioMissing, AudioTooLong, InvalidRequest, StoreUnavailable, TurnstreamError
 from schemas.events import continued
 from schemas.jobs import LIVE_RUN, AudioInfo, Job, JobId

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from producer_api.auth import PUBLIC
 from producer_api.problems import Problem
+from producer_api.webhooks.guard import MAX_URL
 from schemas.jobs import DEFAULT_OPERATION, LIVE_RUN, RUN_NAME, Lane
 from schemas.operation import Operation
 from schemas.operations import DIARIZE
@@ -69,7 +70,7 @@ def example(operation: Operation) -> Schema:
 
 
 def diarize_form() -> Schema:
-    fields = {"audio": _audio(), **_params(DIARIZE)}
+    fields = {"audio": _audio(), **_params(DIARIZE), "webhook_url": _webhook()}
     return _form(fields, required=["audio"], examples={"five": {"audio": "meeting.wav", "max_speakers": 5}})
 
 
@@ -91,6 +92,7 @@ def job_form(operations: Iterable[Operation]) -> Schema:
             "default": Lane.INTERACTIVE,
             "description": "interactive: somebody waits; batch: it may wait behind those",
         },
+        "webhook_url": _webhook(),
     }
     fields |= _all_params(operations)
     examples = {
@@ -111,7 +113,7 @@ def run_form(operations: Iterable[Operation]) -> Schema:
         field: {key: value for key, value in schema.items() if key != "default"}
         for field, schema in _all_params(tuple(operations)).items()
     }
-    fields = {"run": name, **params}
+    fields = {"run": name, "webhook_url": _webhook(), **params}
     return _form(fields, required=[], examples={"three speakers": {"num_speakers": 3}})
 
 
@@ -126,6 +128,11 @@ def _audio(listening: Iterable[Operation] = ()) -> Schema:
     names = ", ".join(operation.name for operation in listening)
     says = "the recording; `file` is another name of this field"
     return {"type": "string", "format": "binary", "description": f"{names}: {says}" if names else says}
+
+
+def _webhook() -> Schema:
+    says = "where its end is told, signed as Standard Webhooks says; by default as the service is set (WEBHOOK_URL)"
+    return {"type": "string", "format": "uri", "maxLength": MAX_URL, "description": says}
 
 
 def _params(operation: Operation) -> Schema:

@@ -7,8 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from producer_api.form import AUDIO_FIELDS, Upload
 from producer_api.problems import invalid
-from producer_api.webhooks.guard import Guard
-from schemas.errors import InvalidRequest, UnknownOperation, WebhooksDisabled
+from schemas.errors import InvalidRequest, UnknownOperation
 from schemas.jobs import DEFAULT_OPERATION, Lane, Params, RunName
 from schemas.operation import Operation
 from turnstream.operations import Operations, load
@@ -69,16 +68,6 @@ def read_run(upload: Upload, operation: Operation, params: Params) -> tuple[str 
         )
     kept = {field: value for field, value in params.items() if field not in taken_back}
     return name, _validated(operation, kept | given)
-
-
-def webhook_of(given: str | None, settings: Settings) -> str | None:
-    """Where the end of a run is told: as given, or as set for all. Raises WebhooksDisabled, WebhookRefused."""
-    url = given or settings.webhook_url or None
-    if url is not None:
-        if not settings.webhook_secrets:
-            raise WebhooksDisabled
-        Guard.of(settings).check(url)
-    return url
 
 
 def require_possible(operation: Operation, settings: Settings, params: Params) -> None:

@@ -9,10 +9,11 @@ from starlette.requests import Request
 from producer_api.auth import require_enabled
 from producer_api.broker_watch import BrokerWatch
 from producer_api.form import Upload, read_form
-from producer_api.order import WEBHOOK_FIELD, read_run, require_possible, webhook_of
+from producer_api.order import WEBHOOK_FIELD, read_run, require_possible
 from producer_api.pledges import Pledges
 from producer_api.publishing import Publisher, require_size
 from producer_api.threads import Threads
+from producer_api.webhooks.admission import webhook_of
 from schemas.errors import RunExists, StoreUnavailable, TooManyRuns, TurnstreamError, UnknownOperation
 from schemas.events import continued
 from schemas.jobs import LIVE_RUN, Job, Params

@@ -24,6 +24,7 @@ from producer_api.results import Results
 from producer_api.spool import remove_old_spools
 from producer_api.sweep import Sweeper
 from producer_api.threads import Threads
+from producer_api.webhooks.deliverer import Deliverer
 from schemas.errors import ErrorInfo, JobNotFound, StoreUnavailable
 from schemas.formats import JSON, Format, to_json
 from schemas.jobs import LIVE_RUN, Job, JobRuns, JobState, JobView, Progress
@@ -58,6 +59,8 @@ class Service:
     backlog: Backlog
     operations: Operations
     metrics: Metrics
+    deliverer: Deliverer | None
+    """None where nothing could be signed: webhooks wait then."""
     _store_checked: float = float("-inf")
     _store_problem: StoreUnavailable | None = None
     _store_looking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -189,16 +192,26 @@ async def running(
             backlog=Backlog(bus, settings.consumer_group),
             operations=operations,
             metrics=metrics,
+            deliverer=_deliverer(settings, records, operations, metrics),
         )
         stack.push_async_callback(service.backlog.close)
         stack.push_async_callback(sweeper.close)
         readers = [partial(service.results.read_results, topic) for topic in result_topics(operations)]
-        for work in (watch.run, *readers, service.results.read_progress, sweeper.run):
+        background = [watch.run, *readers, service.results.read_progress, sweeper.run]
+        if service.deliverer is not None:
+            stack.push_async_callback(service.deliverer.close, CLOSE_LIMIT)
+            service.results.on_end.append(service.deliverer.ended)
+            background.append(service.deliverer.run)
+        for work in background:
             task = asyncio.create_task(_for_ever(work))
             stack.push_async_callback(_stop, task)
         stack.push_async_callback(pledges.close, CLOSE_LIMIT)
         stack.callback(service.results.release)
         yield service
+
+
+def _deliverer(settings: Settings, records: Records, operations: Operations, metrics: Metrics) -> Deliverer | None:
+    return Deliverer(settings, records, operations, metrics) if settings.webhook_secrets else None
 
 
 async def _refuse_another_layout(watch: BrokerWatch) -> None:

@@ -54,11 +54,11 @@ async def test_forms_are_described_although_they_are_parsed_by_hand(document):
     fields = form(document, "/api/v1/jobs")["properties"]
     speakers = set(DiarizeParams.model_fields)
     params = {name for operation in installed().values() for name in operation.params.model_fields}
-    assert fields.keys() == {"audio", "operation", "lane"} | params > speakers
+    assert fields.keys() == {"audio", "operation", "lane", "webhook_url"} | params > speakers
     assert fields["operation"]["enum"] == ["diarize", "transcribe", "transcript"]
     assert fields["max_speakers"]["description"] == "diarize, transcript: at most so many speakers"
     assert fields["language"]["description"].startswith("transcribe, transcript: ")
-    assert form(document, "/api/v1/diarize/file")["properties"].keys() == {"audio"} | speakers
+    assert form(document, "/api/v1/diarize/file")["properties"].keys() == {"audio", "webhook_url"} | speakers
 
 
 async def test_results_are_described_in_every_format_of_every_operation(document):
