@@ -112,23 +112,23 @@ def result(job_id: str, run: str = "live") -> DiarizationResult:
     )
 
 
-async def complete(api: Api, job_id: str, *, event: bool = True) -> None:
+async def complete(api: Api, job_id: str, run: str = "live", *, event: bool = True) -> None:
     """What a worker does once it has computed: store, tell, remove the mark."""
-    api.records.put_result(job_id, "live", result(job_id))
+    api.records.put_result(job_id, run, result(job_id, run))
     if event:
-        ending = api.records.ending(job_id, "live")
+        ending = api.records.ending(job_id, run)
         assert ending is not None
         completed = Event.of(
             DIARIZE.completed,
             "/turnstream/worker",
             subject=job_id,
-            id_=event_id(job_id, "live"),
-            data=DiarizationCompleted(job_id=job_id, run="live", object=reference(ending)),
+            id_=event_id(job_id, run),
+            data=DiarizationCompleted(job_id=job_id, run=run, object=reference(ending)),
         )
         await api.bus.publish(
             Topic.DIARIZATION_RESULTS, key=completed.key, value=completed.data, headers=completed.headers
         )
-    api.records.remove_mark(job_id, "live")
+    api.records.remove_mark(job_id, run)
 
 
 async def worker(api: Api, *, event: bool = True) -> None:
