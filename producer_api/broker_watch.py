@@ -70,6 +70,11 @@ class BrokerWatch:
         self._layout = await self._threads.run(self._records.agree_on_layout, self._groups, self._operations)
         return self._layout
 
+    @property
+    def layout(self) -> Layout | None:
+        """As it was last agreed on."""
+        return self._layout
+
     def announce(self) -> None:
         for call in self.on_new_topics:
             call()

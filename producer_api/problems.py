@@ -26,6 +26,8 @@ from schemas.errors import (
 
 log = logging.getLogger("turnstream.api")
 MEDIA_TYPE = "application/problem+json"
+PROBLEM = "problem"
+"""Under which the state of a call has the code of the problem that it was answered with."""
 
 
 class Problem(BaseModel):
@@ -104,7 +106,9 @@ async def _handle(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if "Allow" in headers:
         headers["Allow"] = _allowed(request) or headers["Allow"]
-    return problem(understood(error), request.url.path, headers)
+    found = understood(error)
+    setattr(request.state, PROBLEM, found.code)
+    return problem(found, request.url.path, headers)
 
 
 def _allowed(request: Request) -> str:
@@ -138,7 +142,9 @@ class ProblemMiddleware:
         except Exception as error:
             if started:
                 raise
-            await problem(understood(error), scope["path"])(scope, receive, send)
+            found = understood(error)
+            scope.setdefault("state", {})[PROBLEM] = found.code
+            await problem(found, scope["path"])(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:

@@ -1,6 +1,7 @@
 """How a run of a job comes onto `gpu-jobs`, and how its mark says so."""
 
 from producer_api.broker_watch import BrokerWatch
+from producer_api.metrics import Metrics
 from producer_api.threads import Threads
 from schemas.errors import BrokerUnavailable, InvalidRequest
 from schemas.jobs import Job
@@ -19,11 +20,12 @@ class Publisher:
     Raises BrokerUnavailable, StoreUnavailable, LayoutMismatch.
     """
 
-    def __init__(self, bus: Bus, records: Records, watch: BrokerWatch, threads: Threads) -> None:
+    def __init__(self, bus: Bus, records: Records, watch: BrokerWatch, threads: Threads, metrics: Metrics) -> None:
         self._bus = bus
         self._records = records
         self._watch = watch
         self._threads = threads
+        self._metrics = metrics
 
     async def accept(self, job: Job, run: str, traceparent: str) -> None:
         """For a run whose caller waits to hear that it is safe."""
@@ -33,6 +35,7 @@ class Publisher:
         layout = self._watch.require_layout()
         mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, traceparent=traceparent)
         points.passing("intake.published")
+        self._metrics.published(job, "call")
         await self._threads.run(self._records.note_published, job.id, run, mark)
         points.passing("intake.queued")
         # Made anew meanwhile: the sweep after it may have come before our mark.
@@ -47,6 +50,7 @@ class Publisher:
         layout = self._watch.require_layout()
         mark = await publish_job(self._bus, layout, job, run, topic_id=topic_id, source=SOURCE, lost=lost)
         points.passing("sweep.published")
+        self._metrics.published(job, "sweep")
         await self._threads.run(self._records.note_published, job.id, run, mark, lost)
 
 

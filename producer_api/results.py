@@ -70,6 +70,14 @@ class Results:
         with self._listening(waiter, MAX_STREAMS, "callers are listening to events"):
             yield waiter
 
+    @property
+    def waiting(self) -> int:
+        return self._count[False]
+
+    @property
+    def streaming(self) -> int:
+        return self._count[True]
+
     @contextmanager
     def _listening(self, waiter: Waiter, limit: int, who: str) -> Generator[None]:
         if self._count[waiter.streams] >= limit:

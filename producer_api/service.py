@@ -175,10 +175,10 @@ async def running(
         records = Records(store)
         watch = BrokerWatch(bus, records, threads, partition_groups=settings.partition_groups, operations=operations)
         await _refuse_another_layout(watch)
-        publisher = Publisher(bus, records, watch, threads)
+        publisher = Publisher(bus, records, watch, threads, metrics)
         pledges = Pledges()
-        sweeper = Sweeper(settings, bus, records, publisher, watch, threads)
-        watch.on_new_topics.append(sweeper.wake)
+        sweeper = Sweeper(settings, bus, records, publisher, watch, threads, metrics)
+        watch.on_new_topics += (sweeper.wake, lambda: metrics.found_topics(watch.topic_id))
         service = Service(
             settings=settings,
             bus=bus,
@@ -207,11 +207,20 @@ async def running(
             stack.push_async_callback(_stop, task)
         stack.push_async_callback(pledges.close, CLOSE_LIMIT)
         stack.callback(service.results.release)
+        _ask(service)
         yield service
 
 
 def _deliverer(settings: Settings, records: Records, operations: Operations, metrics: Metrics) -> Deliverer | None:
     return Deliverer(settings, records, operations, metrics) if settings.webhook_secrets else None
+
+
+def _ask(service: Service) -> None:
+    """What the metrics are asked for at each scrape."""
+    ask, results, watch = service.metrics.ask, service.results, service.watch
+    ask("turnstream_callers_waiting", "Calls that wait for a result", lambda: results.waiting)
+    ask("turnstream_event_streams", "Streams of events that are open", lambda: results.streaming)
+    ask("turnstream_broker_ready", "1 while the broker answers and the topics are there", lambda: not watch.problem)
 
 
 async def _refuse_another_layout(watch: BrokerWatch) -> None:

@@ -17,6 +17,8 @@ from itertools import islice
 from typing import TypeVar
 
 from producer_api.broker_watch import BrokerWatch
+from producer_api.census import Census
+from producer_api.metrics import Metrics
 from producer_api.publishing import Publisher
 from producer_api.threads import Threads
 from schemas.errors import JobNotFound, TurnstreamError
@@ -85,6 +87,7 @@ class Sweeper:
         publisher: Publisher,
         watch: BrokerWatch,
         threads: Threads,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._bus = bus
@@ -92,6 +95,7 @@ class Sweeper:
         self._publisher = publisher
         self._watch = watch
         self._threads = threads
+        self._metrics = metrics
         # The same after a restart, so that a service which was killed does not wait for its own lease.
         self._holder = f"{socket.gethostname()}:{settings.port}:{settings.data_dir.absolute()}"
         self._wake = asyncio.Event()
@@ -122,12 +126,18 @@ class Sweeper:
         """One turn over all marks; None where another process sweeps. Raises BrokerUnavailable, StoreUnavailable."""
         lease = max(self._settings.sweep_interval * 1.5, 30)
         if not await self._threads.run(self._records.take_lease, LEASE, self._holder, lease):
+            self._metrics.not_sweeping()
             return None
-        kept = await self._look()
+        began = time.monotonic()
+        kept, census = await self._look(), Census(self._watch.layout, datetime.now(UTC))
         done: Counter[Action] = Counter()
         marks = self._records.pending()
         while batch := await self._threads.run(_take, marks, CONCURRENCY):
+            for _, _, mark in batch:
+                census.count(mark)
             done.update(await asyncio.gather(*(self._settle(pending, kept) for pending in batch)))
+        seen = {action.name.lower(): count for action, count in done.items()}
+        self._metrics.swept(seen, time.monotonic() - began, census)
         if time.monotonic() - self._forgot > FORGET_INTERVAL:
             await self._forget_promises()
             self._forgot = time.monotonic()
@@ -151,12 +161,19 @@ class Sweeper:
         group = self._settings.consumer_group
         return {topic: Kept(topic_id, await self._bus.reach(topic, group)) for topic, topic_id in ids.items()}
 
+    async def _kept_for(self, mark: Mark, kept: Mapping[str, Kept]) -> Kept:
+        """By the offsets of the group that a run waits for."""
+        found = kept.get(mark.topic, NOTHING)
+        if mark.group is None or found is NOTHING:
+            return found
+        return Kept(found.topic_id, await self._bus.reach(mark.topic, mark.group))
+
     async def _settle(self, pending: Pending, kept: Mapping[str, Kept]) -> Action:
         job_id, run, mark = pending
         if not kept and mark.state is MarkState.QUEUED:
             return Action.LEAVE  # nothing can be said about what the broker has
         try:
-            action = await self._decide(job_id, run, mark, kept.get(mark.topic, NOTHING))
+            action = await self._decide(job_id, run, mark, await self._kept_for(mark, kept))
             await self._act(action, job_id, run, mark, kept)
         except TurnstreamError as error:
             log.warning("job %s, run %s: left for the next sweep: %s", job_id, run, error.detail)

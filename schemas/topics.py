@@ -65,6 +65,14 @@ class Layout(Value):
         group = zlib.crc32(job_id.encode()) % self.groups
         return group * self.slots + self.slot[_place(operation, lane)]
 
+    def place(self, partition: int) -> tuple[str, str] | None:
+        """The operation and the lane of what lies in a partition of `gpu-jobs`; None for one that is not in use."""
+        for place, slot in self.slot.items():
+            if slot == partition % self.slots:
+                operation, _, lane = place.rpartition("/")
+                return operation, lane
+        return None
+
     def result_partition(self, job_id: str) -> int:
         return zlib.crc32(job_id.encode()) % self.results
 

@@ -14,6 +14,7 @@ import pytest
 from uuid_utils import uuid7
 
 from producer_api.broker_watch import BrokerWatch
+from producer_api.metrics import Metrics
 from producer_api.publishing import Publisher
 from producer_api.threads import Threads
 from schemas.errors import LayoutMismatch
@@ -46,7 +47,7 @@ class Service:
             self._bus, self._records, self._threads, partition_groups=groups, operations=installed()
         )
         await self.watch.check()
-        self._publisher = Publisher(self._bus, self._records, self.watch, self._threads)
+        self._publisher = Publisher(self._bus, self._records, self.watch, self._threads, Metrics())
         return self
 
     async def publish(self, count: int) -> list[Job]:
