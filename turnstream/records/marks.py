@@ -41,6 +41,8 @@ class Mark(Value):
     offset: int | None = None
     attempt: int = 0
     """Retries so far."""
+    group: str | None = None
+    """Of the workers it waits for, where these are not the live ones."""
     claim: str | None = None
     """Of a submission: the claim on an Idempotency-Key under which it is made."""
 
