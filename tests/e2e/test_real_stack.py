@@ -1,4 +1,7 @@
-"""The stack on Apache Kafka and MinIO, with the scripted engine: jobs go their way, and outlive kill -9 in the middle."""
+"""The stack on Apache Kafka and MinIO, with the scripted engine: jobs go their way, and outlive kill -9 in the middle.
+
+Under `make test-compose CASES=tests/e2e/test_real_stack.py` it is the production stack of docker-compose.yml.
+"""
 
 import asyncio
 import os
@@ -13,9 +16,11 @@ from schemas.jobs import JobState
 from schemas.operations import DIARIZE
 from schemas.topics import Topic
 from tests.support import recordings
+from tests.support.compose import Running
+from tests.support.compose_stack import ComposeStack
 from tests.support.real import REAL_KAFKA, REASON, Server
 from tests.support.servers import Kafka, Minio
-from tests.support.stack import Stack, running_stack
+from tests.support.stack import COMPOSE, Stack, running_stack
 from tests.support.stores import REAL_MINIO, keys, minio_store
 from tests.support.waiting import until
 from turnstream import bus as buses
@@ -26,7 +31,7 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.stack,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(not {REAL_KAFKA, REAL_MINIO} <= os.environ.keys(), reason=REASON),
+    pytest.mark.skipif(not ({REAL_KAFKA, REAL_MINIO} <= os.environ.keys() or COMPOSE in os.environ), reason=REASON),
 ]
 BUCKET = "turnstream-e2e"
 GROUP = "turnstream-e2e"
@@ -46,25 +51,34 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka, minio: Minio) -> Iterator[Stack]:
-    with running_stack(
-        tmp_path_factory.mktemp("stack"),
-        BROKER="kafka",
-        KAFKA_BOOTSTRAP_SERVERS=kafka.address,
-        CONSUMER_GROUP=GROUP,
-        OBJECT_STORE="minio",
-        MINIO_ENDPOINT=minio.address,
-        MINIO_ACCESS_KEY=minio.KEYS[0],
-        MINIO_SECRET_KEY=minio.KEYS[1],
-        MINIO_BUCKET=BUCKET,
-        ENGINE="scripted",
-    ) as stack:
+def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    names = {"CONSUMER_GROUP": GROUP, "MINIO_BUCKET": BUCKET, "ENGINE": "scripted"}
+    if COMPOSE not in os.environ:
+        kafka, minio = request.getfixturevalue("kafka"), request.getfixturevalue("minio")
+        names |= {"BROKER": "kafka", "KAFKA_BOOTSTRAP_SERVERS": kafka.address}
+        names |= {"OBJECT_STORE": "minio", **minio.environment}
+    with running_stack(tmp_path_factory.mktemp("stack"), **names) as stack:
         yield stack
 
 
+@pytest.fixture
+def server(stack: Stack, request: pytest.FixtureRequest) -> Server | Running:
+    """That of the parameter's name."""
+    return (
+        stack.composed.running[request.param]
+        if isinstance(stack, ComposeStack)
+        else request.getfixturevalue(request.param)
+    )
+
+
 @pytest.fixture(scope="module")
-def records(minio: Minio) -> Iterator[Records]:
-    store = minio_store(minio.address, minio.KEYS, bucket=BUCKET)
+def records(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Records]:
+    if isinstance(stack, ComposeStack):
+        env = stack.composed.env
+        store = minio_store("127.0.0.1:9000", (env["MINIO_ACCESS_KEY"], env["MINIO_SECRET_KEY"]), bucket=BUCKET)
+    else:
+        minio = request.getfixturevalue("minio")
+        store = minio_store(minio.address, minio.KEYS, bucket=BUCKET)
     yield Records(store)
     store.close()
 
@@ -127,11 +141,8 @@ def test_a_job_outlives_the_kill_of_a_process(victim: str, stack: Stack, records
     ends_well(job, stack, records)
 
 
-@pytest.mark.parametrize("victim", ["kafka", "minio"])
-def test_a_job_outlives_the_kill_of_a_server(
-    victim: str, stack: Stack, records: Records, tmp_path: Path, request: pytest.FixtureRequest
-):
-    server: Server = request.getfixturevalue(victim)
+@pytest.mark.parametrize("server", ["kafka", "minio"], indirect=True)
+def test_a_job_outlives_the_kill_of_a_server(server: Server | Running, stack: Stack, records: Records, tmp_path: Path):
     job = submit_running(stack, tmp_path)
     server.kill()
     with stack.client() as client:
