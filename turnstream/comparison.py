@@ -14,6 +14,9 @@ PLACES = 3
 MOVED = 0.1
 """Seconds that a turn's beginning or end may differ without counting as moved."""
 
+MOSTLY = 0.5
+"""Of the shorter of two turns, in which the other one talks, so that it is the same turn given to another speaker."""
+
 
 class Errors(Value):
     """Speech of the first answer, and where the other one differs from it, as the diarization error rate counts it: a second
@@ -134,9 +137,7 @@ def _times(turns: Iterable[Segment]) -> dict[str, float]:
 
 
 def changes(before: Sequence[Segment], after: Sequence[Segment]) -> Iterator[Change]:
-    """Turns are the same where each overlaps the other more than any else: first among those of one speaker, then, of what is
-    left, among all.
-    """
+    """Turns of one speaker that overlap are the same turn; of the rest, turns of two that overlap for the most part."""
     own: list[tuple[Segment, Segment]] = []
     for speaker in {turn.speaker for turn in before}:
         own += partners([t for t in before if t.speaker == speaker], [t for t in after if t.speaker == speaker])
@@ -145,7 +146,7 @@ def changes(before: Sequence[Segment], after: Sequence[Segment]) -> Iterator[Cha
             yield Change(kind=Kind.MOVED, before=was, after=now)
     lost = _without(before, (was for was, _ in own))
     new = _without(after, (now for _, now in own))
-    given = partners(lost, new)
+    given = partners(lost, new, least=MOSTLY)
     for was, now in given:
         yield Change(kind=Kind.GIVEN, before=was, after=now)
     for turn in _without(lost, (was for was, _ in given)):
@@ -154,18 +155,26 @@ def changes(before: Sequence[Segment], after: Sequence[Segment]) -> Iterator[Cha
         yield Change(kind=Kind.ADDED, after=turn)
 
 
-def partners(these: Sequence[Segment], those: Sequence[Segment]) -> list[tuple[Segment, Segment]]:
-    """Pairs of turns of which each overlaps the other more than any else."""
-    best: dict[int, tuple[float, int]] = {}
-    best_of_those: dict[int, tuple[float, int]] = {}
+def partners(these: Sequence[Segment], those: Sequence[Segment], least: float = 0.0) -> list[tuple[Segment, Segment]]:
+    """Pairs of turns that overlap, each turn in one of them at most, those that are most alike first. `least`: how much of
+    the shorter one has to be in the other.
+    """
+    alike: list[tuple[float, int, int]] = []
     for shared, this, that in _overlaps(these, those):
-        best[this] = max(best.get(this, (0.0, 0)), (shared, that))
-        best_of_those[that] = max(best_of_those.get(that, (0.0, 0)), (shared, this))
-    return [(these[this], those[that]) for this, (_, that) in best.items() if best_of_those[that][1] == this]
+        lengths = [turn.end - turn.start for turn in (these[this], those[that])]
+        if shared >= least * min(lengths):
+            alike.append((shared / (sum(lengths) - shared), this, that))
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, this, that in sorted(alike, key=lambda each: -each[0]):
+        if this not in pairs and that not in taken:
+            pairs[this] = that
+            taken.add(that)
+    return [(these[this], those[that]) for this, that in pairs.items()]
 
 
 def _overlaps(these: Sequence[Segment], those: Sequence[Segment]) -> Iterator[tuple[float, int, int]]:
-    """Seconds and the indices of what overlaps, in one sweep over the times."""
+    """Seconds, more than 0, and the indices of what overlaps, in one sweep over the times."""
     sides = (these, those)
     begins = sorted((turn.start, side, index) for side in (0, 1) for index, turn in enumerate(sides[side]))
     open_: list[list[int]] = [[], []]
@@ -173,7 +182,8 @@ def _overlaps(these: Sequence[Segment], those: Sequence[Segment]) -> Iterator[tu
         open_ = [[each for each in open_[one] if sides[one][each].end > start] for one in (0, 1)]
         for other in open_[1 - side]:
             shared = min(sides[side][index].end, sides[1 - side][other].end) - start
-            yield (shared, index, other) if side == 0 else (shared, other, index)
+            if shared > 0:
+                yield (shared, index, other) if side == 0 else (shared, other, index)
         open_[side].append(index)
 
 
