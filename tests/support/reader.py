@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import psutil
 
+from schemas.errors import JobNotFound
 from tests.support.documents import LOCAL, Block
 from tests.support.waiting import until
 from turnstream.client import Client
@@ -179,9 +180,17 @@ class Reader:
 
     def _settle(self) -> None:
         """A reader comes back for a result; this one waits until all is done that was asked for."""
-        if self._jobs:
-            with Client(f"http://{self._addresses['8000']}", self._key or None) as client:
-                until(lambda: all(view.state.ended for job in self._jobs for view in client.runs(job)), COMMAND_LIMIT)
+        if not self._jobs:
+            return
+        with Client(f"http://{self._addresses['8000']}", self._key or None) as client:
+
+            def ended(job: str) -> bool:
+                try:
+                    return all(view.state.ended for view in client.runs(job))
+                except JobNotFound:  # erased by the page
+                    return True
+
+            until(lambda: all(map(ended, self._jobs)), COMMAND_LIMIT)
 
     def _translated(self, text: str) -> str:
         return translated(text, self._addresses)
