@@ -177,9 +177,12 @@ class Composed:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         for running in reversed(self.running.values()):
             running.stop()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         self._lifeline.close()
 
     @property

@@ -61,13 +61,21 @@ class ComposeStack(Stack):
         raise NotImplementedError("it ends with the test")
 
 
+_running: list[Composed] = []
+
+
 @contextmanager
 def composed_stack(folder: Path, **env: str) -> Iterator[ComposeStack]:
-    """The key is in the environment as well, for commands that the test starts."""
+    """The key is in the environment as well, for commands that the test starts. One that still runs is stopped for good: there
+    are no ports for two.
+    """
     folder.chmod(0o755)  # services are other users
     given = {name: value for name, value in env.items() if name not in ELSEWHERE and value}
+    while _running:
+        _running.pop().stop()
     with Composed(folder, **given) as composed:
         stack = ComposeStack(composed)
+        _running.append(composed)
         os.environ["API_KEY"] = stack.key
         try:
             yield stack
@@ -75,4 +83,4 @@ def composed_stack(folder: Path, **env: str) -> Iterator[ComposeStack]:
             print(stack.logs[-20_000:])
             raise
         finally:
-            del os.environ["API_KEY"]
+            os.environ.pop("API_KEY", None)
