@@ -12,9 +12,8 @@ from turnstream.records import QueuedWebhook
 async def cancel(service: Service, job: Job, run: str) -> None:
     """Cancel a run unless it has ended. Raises StoreUnavailable."""
     if await service.threads.run(store_cancel, service.records, job.id, run):
-        if (
-            job.webhook_url is not None
-        ):  # the worker tells the end once it has read the job's event: that may be long after
+        if job.webhook_url is not None and not (service.deliverer and service.deliverer.leading):
+            # Who leads hears of it once a worker has read the job's event, which may be long after.
             now = QueuedWebhook.at(datetime.now(UTC), job.id, run)
             await service.threads.run(service.records.queue_webhook, now)
         service.results.wake(job.id, run)

@@ -74,14 +74,15 @@ class Deliverer:
         """Something is due that found no place, not even to wait."""
         self._missed = False
         """An end was heard and lost again, or may not have been heard: the whole queue is to be looked through."""
-        self._leading = False
+        self.leading = False
+        """Whether this process is the one."""
         self._led = float("-inf")
         self._wake = asyncio.Event()
 
     def ended(self, job_id: str, run: str) -> None:
         """The end of a run was heard. Who does not lead need not know: the leader hears it, too."""
         visit = Visit(job_id, run)
-        if not self._leading or self._is_known(visit):
+        if not self.leading or self._is_known(visit):
             return
         if len(self._open) < OPEN_LIMIT:
             self._start(visit)
@@ -162,12 +163,12 @@ class Deliverer:
 
     async def _lead(self) -> bool:
         """Take the lease, or keep it."""
-        if not self._leading or time.monotonic() - self._led > LEASE / 4:
+        if not self.leading or time.monotonic() - self._led > LEASE / 4:
             led = time.monotonic()
             leading = await self._threads.run(self._records.take_lease, LEASE_NAME, self._holder, LEASE)
-            self._missed |= leading and not self._leading
-            self._leading, self._led = leading, led
-        return self._leading
+            self._missed |= leading and not self.leading
+            self.leading, self._led = leading, led
+        return self.leading
 
     async def _begin(self, visit: Visit) -> None:
         host = self._hosts.get(visit.key)

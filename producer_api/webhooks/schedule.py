@@ -8,7 +8,7 @@ _HOUR = 3600.0
 DELAYS = (5.0, 300.0, 1800.0, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR)
 """Seconds after each failed try: those of Standard Webhooks 1.0.0."""
 JITTER = 0.1
-"""Share by which a delay is shorter or longer, so that what failed together is not tried together again."""
+"""Share by which a delay is longer at most, so that what failed together is not tried together again."""
 LONGEST_WAIT = max(DELAYS)
 """Seconds a receiver may ask for with Retry-After."""
 LOOKS = (timedelta(minutes=1), timedelta(hours=1))
@@ -19,7 +19,7 @@ def next_try(tries: int, now: datetime, retry_after: float = 0.0) -> datetime | 
     """After so many failed tries; None where they were all there are. The receiver asked for `retry_after` seconds."""
     if tries > len(DELAYS):
         return None
-    delay = DELAYS[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - nobody gains by guessing it
+    delay = DELAYS[tries - 1] * random.uniform(1, 1 + JITTER)  # noqa: S311 - nobody gains by guessing it
     return now + timedelta(seconds=max(delay, min(retry_after, LONGEST_WAIT)))
 
 

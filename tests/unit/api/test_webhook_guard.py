@@ -115,7 +115,7 @@ NO_URL = [
     "https://[]/",
     "https://bücher.example/",
     "https://①②⑦.⓪.⓪.①/",
-    "https://１２７.0.0.1/",
+    "https://１２７.0.0.1/",  # noqa: RUF001 - on purpose
     "https://127。0。0。1/",
     "https://receiver.1/",
     "https://receiver.0x7f/",
