@@ -167,7 +167,9 @@ class Settings(BaseSettings):
         description="signs webhooks: whsec_ and 24 to 64 random bytes in base64; several, separated by commas, all sign. "
         "Without one no webhook is sent",
     )
-    webhook_url: str = Field(default="", description="where the ends of jobs are told that name no webhook_url themselves")
+    webhook_url: str = Field(
+        default="", description="where the ends of jobs are told that name no webhook_url themselves"
+    )
     webhook_allow_http: bool = Field(default=False, description="webhooks may go to http addresses, not only to https")
     webhook_allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_words), NoDecode] = Field(
         default=(),
@@ -290,6 +292,11 @@ class Settings(BaseSettings):
         """The worker's name among all workers: the same after a restart, another's never."""
         where = zlib.crc32(str(self.data_dir.absolute()).encode())
         return self.worker_id or f"{socket.gethostname()}.{self.worker_name}.{where:08x}"
+
+    @cached_property
+    def api_holder(self) -> str:
+        """Under which an API process takes leases: the same after a restart, so that it does not wait for its own."""
+        return f"{socket.gethostname()}:{self.port}:{self.data_dir.absolute()}"
 
     @property
     def transactional(self) -> bool:
