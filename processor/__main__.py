@@ -1,5 +1,6 @@
 """`python -m processor`: one GPU worker, configured by the environment."""
 
+import argparse
 import asyncio
 import logging
 import os
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from processor import kafka_client, noise
+from processor.apart import Apart
 from processor.at_least_once import AtLeastOnce
 from processor.outbox import Outbox
 from processor.session import session
 from processor.transactional import Transactional
-from schemas.errors import InfrastructureError, LayoutMismatch, LocalError
+from schemas.errors import InfrastructureError, LayoutMismatch, LocalError, ReplayRefused
 from schemas.topics import Layout, Topic
 from turnstream import bus as buses
 from turnstream import lifeline
@@ -39,6 +41,7 @@ EX_BROKEN, EX_BROKER_FORGOT = 1, 75
 """Exit codes beside 0 and EX_CONFIG: start me again; start me again, the broker lost everything."""
 STORE_THREADS = 8
 """Calls to the object store that go on at once."""
+LIVE_TOPICS = (Topic.JOBS, Topic.JOBS_RETRY)
 WAIT_FOR_BROKER = 1.0
 CHECK_INCARNATION = 1.0
 """Seconds between two looks at whether the broker still is the one the worker reads from."""
@@ -48,7 +51,7 @@ FAUST_STOP_LIMIT = 3.0
 """Seconds Faust has to leave the group: without a broker it would wait for ever."""
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, apart: Apart | None = None) -> int:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(STORE_THREADS, "store"))
     stop = asyncio.Event()
@@ -57,8 +60,8 @@ async def serve(settings: Settings) -> int:
     records, bus = Records(stores.connect(settings)), buses.connect(settings)
     try:
         await bus.start()
-        laid_out = await _first(_lay_out(settings, bus, records), _set(stop))
-        return 0 if laid_out is None else await _work(settings, records, bus, laid_out, stop)
+        laid_out = await _first(_lay_out(settings, bus, records, apart), _set(stop))
+        return 0 if laid_out is None else await _work(settings, records, bus, laid_out, stop, apart)
     except (LayoutMismatch, LocalError) as error:
         logger.critical("%s", error)
         return EX_CONFIG
@@ -75,15 +78,18 @@ class LaidOut:
     """Of `gpu-jobs`."""
 
 
-async def _work(settings: Settings, records: Records, bus: Bus, laid_out: LaidOut, stop: asyncio.Event) -> int:
+async def _work(
+    settings: Settings, records: Records, bus: Bus, laid_out: LaidOut, stop: asyncio.Event, apart: Apart | None
+) -> int:
     from processor import probes
     from processor.app import GpuApp  # after logging is configured: Faust takes a second to import
     from processor.engine_process import EngineProcess
     from processor.worker import Worker
 
     outbox = _outbox(settings, bus, laid_out.incarnation)
-    app = GpuApp(settings, outbox)
-    worker = Worker(settings, records, bus, laid_out.layout, installed(), EngineProcess(settings), app, outbox)
+    app = GpuApp(settings, outbox, LIVE_TOPICS if apart is None else (Topic.JOBS,))
+    engine = EngineProcess(settings)
+    worker = Worker(settings, records, bus, laid_out.layout, installed(), engine, app, outbox, apart=apart)
     app.attach(worker)
 
     async def run() -> int:
@@ -141,8 +147,10 @@ async def _close(worker: "Worker", outbox: Outbox) -> None:
         await asyncio.wait_for(outbox.close(), OUTBOX_CLOSE_LIMIT)
 
 
-async def _lay_out(settings: Settings, bus: Bus, records: Records) -> LaidOut:
-    """Wait for the broker and the store; agree on the layout, see that the topics are there. Raises LayoutMismatch."""
+async def _lay_out(settings: Settings, bus: Bus, records: Records, apart: Apart | None) -> LaidOut:
+    """Wait for the broker and the store; agree on the layout, see that the topics are there, and, of a group apart, that it has
+    begun. Raises LayoutMismatch, ReplayRefused.
+    """
     operations = installed()
     while True:
         try:
@@ -150,6 +158,8 @@ async def _lay_out(settings: Settings, bus: Bus, records: Records) -> LaidOut:
             await bus.ensure_topics(layout.topics(result_topics(operations)))
             incarnation = await bus.topic_id(Topic.JOBS)
             if incarnation is not None:
+                if apart is not None:
+                    await apart.set_out(bus, records)
                 return LaidOut(layout, incarnation)
         except LayoutMismatch:
             raise
@@ -193,8 +203,34 @@ async def _set(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m processor",
+        description="A GPU worker, configured by the environment (docs/settings.md). With --group, --run and --since it reads "
+        "gpu-jobs once more, apart from the live workers, and computes each job there under another run: docs/replay.md.",
+    )
+    parser.add_argument("--group", metavar="G", help="Kafka group of its own; what it has done is kept under this name")
+    parser.add_argument("--run", metavar="NAME", help="name of the run that each job gets")
+    parser.add_argument(
+        "--since",
+        metavar="T",
+        help="where the group begins when it is new: a date or a time as in ISO 8601, or how long ago, such as 2h or 7d",
+    )
+    given = parser.parse_args()
+    if len({given.group is None, given.run is None, given.since is None}) > 1:
+        parser.error("--group, --run and --since go together")
+    return given
+
+
 def main() -> None:
-    settings = settings_of(logger)
+    given, settings, apart = _arguments(), settings_of(logger), None
+    if given.group is not None:
+        try:
+            apart = Apart.of(given.group, given.run, given.since)
+            settings = apart.settings(settings)
+        except ReplayRefused as error:
+            logger.critical("%s", error)
+            sys.exit(EX_CONFIG)
     lifeline.watch(settings.stop_limit)
     noise.tame()
     kafka_client.make_no_topics()
@@ -202,7 +238,7 @@ def main() -> None:
         logger.critical("set KAFKA_BOOTSTRAP_SERVERS, or start everything with `turnstream up`")
         sys.exit(EX_CONFIG)
     try:
-        code = asyncio.Runner().run(serve(settings))
+        code = asyncio.Runner().run(serve(settings, apart))
     except Exception:
         logger.critical("the worker fails", exc_info=True)
         code = EX_BROKEN

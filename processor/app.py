@@ -4,7 +4,7 @@ docs/decisions/0001-faust.md says why Faust, and which of its habits are not use
 """
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Any, cast
 
 import faust
@@ -30,7 +30,7 @@ NEVER = 7 * 86400.0
 class GpuApp(faust.App):
     """Both the worker's source of records and its way to hold a partition back (`processor.receipts.Flow`)."""
 
-    def __init__(self, settings: Settings, outbox: Outbox) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox, topics: Sequence[Topic]) -> None:
         session = session_of(settings)
         datadir = settings.data_dir.absolute() / "faust" / settings.worker_name
         datadir.mkdir(parents=True, exist_ok=True)
@@ -62,15 +62,14 @@ class GpuApp(faust.App):
         transport.fetch_max_wait_ms = FETCH_MAX_WAIT[settings.broker]
         transport.transactional = settings.transactional
         self.transport = transport
-        both = self.topic(
-            str(Topic.JOBS),
-            str(Topic.JOBS_RETRY),
+        all_ = self.topic(
+            *map(str, topics),
             key_type=bytes,
             key_serializer="raw",
             value_type=bytes,
             value_serializer="raw",
         )
-        self.agent(both, name="intake")(self._intake)
+        self.agent(all_, name="intake")(self._intake)
         self.task(self._commit)
         self.on_partitions_assigned.connect(cast(Any, self._assigned), weak=False)
         self._worker: Worker | None = None

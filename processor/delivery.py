@@ -43,6 +43,9 @@ Outcome = Value | ErrorInfo
 
 
 class Delivery:
+    sets_aside = True
+    """Whether what calls for an operator gets a dead letter."""
+
     def __init__(
         self,
         records: Records,
@@ -73,6 +76,11 @@ class Delivery:
         await self._untold(held)
         held.acknowledge(settled)
         return not held.receipts
+
+    async def begin(self, held: Held) -> bool:
+        """Before a run is looked at to be opened. False where it is to be left as it is."""
+        del held
+        return True
 
     async def end(self, held: Held, outcome: Outcome | None, letter: Message | None = None) -> JobState | None:
         """Bring a run to its end with `outcome`, or, where it is None, do what is missing of the end it has. `letter` goes out
@@ -126,12 +134,17 @@ class Delivery:
                 await self._in_thread(what, self._records.remove_mark, *id)
             receipt()
 
+    async def leave(self, receipt: Receipt) -> None:
+        """A record of which nothing is to be told."""
+        if await self._outbox.send((), (receipt,)) or await self._outbox.settled(receipt.position):
+            receipt()
+
     async def retry(self, held: Held, error: ErrorInfo, tier: int, attempt: int, not_before: float) -> bool:
         """Have the run tried again from `gpu-jobs.retry`, for the `attempt`th time, not before then (seconds since 1970). Its
         mark moves there before its records are acknowledged. False where they are not ours any more, or were settled before.
         """
         extra = {"attempt": str(attempt), "not_before": f"{not_before:.3f}", "error": error.code}
-        message = _again(held.record, Topic.JOBS_RETRY, tier, extra)
+        message = again(held.record, Topic.JOBS_RETRY, tier, extra)
         placed = await self._moving_mark(held.id, message, attempt)
         while not await self._outbox.send((message,), receipts := tuple(held.receipts), placed):
             if not await self._anew(held, receipts):
@@ -144,7 +157,7 @@ class Delivery:
         """Bring a record of `gpu-jobs.retry` back to its partition of `gpu-jobs`, and its run's mark with it. False where it is
         not ours any more.
         """
-        message = _again(record, Topic.JOBS, partition, {})
+        message = again(record, Topic.JOBS, partition, {})
         id = run_named_by(record)
         placed = None if id is None else await self._moving_mark(id, message, retries_of(record))
         if not await self._told(message, receipt, placed):
@@ -159,8 +172,9 @@ class Delivery:
 
     async def _messages(self, held: Held, ending: Ending | None, letter: Message | None) -> list[Message]:
         """What an end has to say."""
-        if ending is not None and letter is None and ending.error is not None and failures.of(ending.error).operators:
-            letter = await self._dead_letter(held.record, ending.error, held.retries + held.attempts)
+        failed = ending.error if ending is not None and letter is None and self.sets_aside else None
+        if failed is not None and failures.of(failed).operators:
+            letter = await self._dead_letter(held.record, failed, held.retries + held.attempts)
         messages = [] if letter is None else [letter]
         if ending is not None:
             event, partition = self._event(held, ending), self._layout.result_partition(held.job.id)
@@ -349,7 +363,7 @@ def _move_mark(records: Records, job_id: str, run: str, mark: Mark) -> None:
         records.remove_mark(job_id, run)
 
 
-def _again(record: Record, topic: Topic, partition: int, extra: dict[str, str]) -> Message:
+def again(record: Record, topic: Topic, partition: int, extra: dict[str, str]) -> Message:
     """A record as it came, for another topic."""
     theirs = ((name, value) for name, value in record.headers if name not in extra and name != "not_before")
     headers = (*theirs, *((name, value.encode()) for name, value in extra.items()))

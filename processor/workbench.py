@@ -145,6 +145,9 @@ class Workbench:
             self.progress.settled()
             self._release(held)
             return
+        if not await self._delivery.begin(held):
+            await self._deliver(held, None)
+            return
         stage = held.model
         standing = await look(self._records, held, self._settings.instance)
         points.passing("opening.looked")

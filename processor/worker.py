@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import aclosing
+from functools import partial
 
+from processor.apart import Apart, DeliveryApart
 from processor.backlog import Backlog
 from processor.delivery import Delivery
 from processor.engine_port import EnginePort
@@ -36,7 +38,7 @@ HAND_BACK_LIMIT = 2.0
 
 
 class Worker:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands on
         self,
         settings: Settings,
         records: Records,
@@ -46,6 +48,8 @@ class Worker:
         engine: EnginePort,
         flow: Flow,
         outbox: Outbox,
+        *,
+        apart: Apart | None = None,
     ) -> None:
         self._bus = bus
         self._layout = layout
@@ -54,7 +58,9 @@ class Worker:
         self._flow = flow
         self._receipts = Receipts(flow, settings.queue_limit)
         self.metrics = Metrics()
-        self._delivery = Delivery(records, bus, outbox, layout, operations, settings.broker, self.metrics)
+        self._apart = apart
+        delivery = Delivery if apart is None else partial(DeliveryApart, apart.group, self._later)
+        self._delivery = delivery(records, bus, outbox, layout, operations, settings.broker, self.metrics)
         self._bench = Workbench(
             settings,
             records,
@@ -164,17 +170,29 @@ class Worker:
         except Exception as error:  # anybody may write to the topic: no record may stop the stream
             self._tasks.spawn(self._refuse(record, EventInvalid(repr(error)).info, receipt))
             return
-        if record.position.topic == Topic.JOBS_RETRY:
+        if self._apart is not None and not self._apart.takes(held):
+            self._tasks.spawn(self._leave(receipt))
+        elif record.position.topic == Topic.JOBS_RETRY:
             self._retries.hold(held, receipt)
             self._tasks.spawn(self._hasten_if_ended(held))
         else:
             self._bench.take(held, receipt)
 
+    async def _leave(self, receipt: Receipt) -> None:
+        await self._delivery.leave(receipt)
+        self.progress.settled()
+
     async def _refuse(self, record: Record, error: ErrorInfo, receipt: Receipt) -> None:
         await self._delivery.refuse(record, error, receipt)
         self.progress.settled()
 
+    def _later(self, held: Held, receipt: Receipt) -> None:
+        self._retries.hold(held, receipt)
+
     def _due(self, held: Held, receipt: Receipt) -> None:
+        if self._apart is not None:  # its record is the one it came with
+            self._bench.take(held, receipt)
+            return
         held.receipts.append(receipt)
         self._tasks.spawn(self._forward(held, receipt))
 

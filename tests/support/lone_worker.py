@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from processor.apart import Apart
 from processor.at_least_once import AtLeastOnce
 from processor.worker import Worker
 from schemas.events import CANCEL_REQUESTED, Event
@@ -40,13 +41,16 @@ class LoneWorker:
         self.paused: set[int] = set()
         self.offset = 0
         self.lagging = 0
+        self.apart: Apart | None = None
         self.start_over()
 
     def start_over(self) -> None:
         """Another process: the same store and bus, a new worker and engine."""
         self.engine = ToldEngine()
         outbox = AtLeastOnce(self.bus)
-        self.worker = Worker(self.settings, self.records, self.bus, LAYOUT, installed(), self.engine, self, outbox)
+        self.worker = Worker(
+            self.settings, self.records, self.bus, LAYOUT, installed(), self.engine, self, outbox, apart=self.apart
+        )
 
     def pause(self, topic: str, partition: int) -> None:
         assert topic == Topic.JOBS
