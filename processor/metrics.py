@@ -164,13 +164,17 @@ class Metrics:
             for kind, size in zip(("used", "total"), worked.device, strict=True):
                 self._device.labels(kind).set(size)
 
-    def computed(self, model: str, timings: Mapping[str, float], audio: float) -> None:
-        """A stage came to its result. `timings` are those of the result; `audio`: seconds of recording, 0 where there is none."""
-        for stage in timings.keys() - {"queue", "total"}:
-            self._stage_seconds.labels(model, stage).observe(timings[stage])
+    def computed(self, model: str, timings: Mapping[str, object], audio: float) -> None:
+        """A stage came to its result. `timings` are those of the result, which is not validated yet: what is no number does not
+        count. `audio`: seconds of recording, 0 where there is none.
+        """
+        seconds = {stage: value for stage, value in timings.items() if isinstance(value, int | float)}
+        for stage in seconds.keys() - {"queue", "total"}:
+            self._stage_seconds.labels(model, stage).observe(seconds[stage])
         if audio > 0:
             self._audio.labels(model).inc(audio)
-            self._factor.labels(model).observe(timings.get("total", 0.0) / audio)
+            if "total" in seconds:
+                self._factor.labels(model).observe(seconds["total"] / audio)
 
     def ended(self, operation: str, state: JobState) -> None:
         self._ended.labels(operation, state).inc()
