@@ -101,6 +101,11 @@ class Endings(Objects):
         ended = self._ended(job_id, run)
         return (ended.state, ended.error) if ended else None
 
+    def ended_at(self, job_id: str, run: str) -> datetime | None:
+        """None where the run has not ended."""
+        ended = self._ended(job_id, run)
+        return ended.at if ended else None
+
     def ended(self, job_id: str, run: str) -> bool:
         return exists(self.store, run_key(job_id, run, "ended"))
 

@@ -50,6 +50,15 @@ class QueuedWebhook:
     job_id: str
     run: str
 
+    @classmethod
+    def at(cls, due: datetime, job_id: str, run: str) -> Self:
+        return cls(milliseconds(due), job_id, run)
+
+    @classmethod
+    def first(cls, job: Job, run: str) -> Self:
+        """Where a run waits from its submission on; `job` is the job as this run computes it."""
+        return cls.at(first_due(job), job.id, run)
+
     @property
     def key(self) -> str:
         return f"{_PREFIX}{self.due:013d}/{self.job_id}/{self.run}"
@@ -63,11 +72,11 @@ class Webhooks(Objects):
     def queue_first_webhook(self, job: Job, run: str) -> None:
         """For a run that is being submitted, if it has a webhook; `job` is the job as this run computes it."""
         if job.webhook_url is not None:
-            self.queue_webhook(job.id, run, first_due(job))
+            self.queue_webhook(QueuedWebhook.first(job, run))
             points.passing("webhook.queued")
 
-    def queue_webhook(self, job_id: str, run: str, due: datetime) -> None:
-        self.store.put(QueuedWebhook(milliseconds(due), job_id, run).key, b"")
+    def queue_webhook(self, queued: QueuedWebhook) -> None:
+        self.store.put(queued.key, b"")
 
     def unqueue_webhook(self, queued: QueuedWebhook) -> None:
         self.store.delete(queued.key)
@@ -75,12 +84,9 @@ class Webhooks(Objects):
     def unqueue_webhooks(self, job: Job, run: str) -> None:
         """Of a run that is erased. One that waits elsewhere in the queue is removed when it is looked at."""
         if job.webhook_url is not None:
-            found = self.webhook(job.id, run)
-            for due in {first_due(job), found.due if found else first_due(job)}:
-                self.unqueue_webhook(QueuedWebhook(milliseconds(due), job.id, run))
-
-    def is_queued(self, queued: QueuedWebhook) -> bool:
-        return exists(self.store, queued.key)
+            self.unqueue_webhook(QueuedWebhook.first(job, run))
+            if found := self.webhook(job.id, run):
+                self.unqueue_webhook(QueuedWebhook.at(found.due, job.id, run))
 
     def queued_webhooks(self) -> Iterator[QueuedWebhook]:
         """All of them, the one that is due first first."""
@@ -96,6 +102,17 @@ class Webhooks(Objects):
             return self._get(run_key(job_id, run, "webhook"), Webhook)
         except (ObjectNotFound, Damaged):
             return None
+
+    def redeliver(self, job: Job, run: str, now: datetime) -> Webhook:
+        """Queue a webhook once more, from the first try on, whatever became of it. Not for a run that has not ended."""
+        queued = QueuedWebhook.at(now, job.id, run)
+        found = self.webhook(job.id, run) or Webhook(due=now)
+        webhook = found.model_copy(update={"state": WebhookState.PENDING, "due": now, "tries": 0})
+        self.queue_webhook(queued)
+        self.put_webhook(job.id, run, webhook)
+        if not exists(self.store, queued.key):  # a deliverer was quicker and saw that nothing was to be done
+            self.queue_webhook(queued)
+        return webhook
 
     def put_webhook(self, job_id: str, run: str, webhook: Webhook) -> None:
         self._put(run_key(job_id, run, "webhook"), webhook)
