@@ -187,7 +187,8 @@ class Worker:
         self.progress.settled()
 
     def _later(self, held: Held, receipt: Receipt) -> None:
-        self._retries.hold(held, receipt)
+        # Once the try that failed has left the bench: the next one may be due at once.
+        asyncio.get_running_loop().call_soon(self._retries.hold, held, receipt)
 
     def _due(self, held: Held, receipt: Receipt) -> None:
         if self._apart is not None:  # its record is the one it came with
