@@ -7,13 +7,13 @@ import pytest
 from producer_api import broker_watch
 from producer_api.sweep import LEASE, Action, Kept, decide
 from schemas.events import JOB_REQUESTED, Event
-from schemas.jobs import JobRequested
+from schemas.jobs import JobRequested, Lane
 from schemas.topics import Topic
 from tests.support.api import complete, until
 from turnstream.bus.base import Position, Reach
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import ERASURE, Mark, MarkState
+from turnstream.records import ERASURE, Mark, MarkState, RunRequest
 
 NOW = datetime.now(UTC)
 BEFORE = NOW - timedelta(seconds=900)
@@ -309,3 +309,28 @@ async def test_a_sweep_that_fails_is_tried_again(start, blip):
         api.store.mend()
         api.bus.mend()
         await until(lambda: published(api)[:2] == [job_id, job_id])
+
+
+@pytest.mark.parametrize(
+    ("committed", "ended", "action"),
+    [(0, False, Action.LEAVE), (1, False, Action.PUBLISH), (1, True, Action.REMOVE_MARK), (None, False, Action.LEAVE)],
+)
+async def test_a_run_of_a_group_apart_is_judged_by_that_groups_offsets(api, blip, committed, ended, action):
+    job_id = await api.new_job(blip)
+    await complete(api, job_id)
+    [event] = api.bus.records(Topic.JOBS)
+    at = event.position
+    api.bus.commit(GROUP, Topic.JOBS, at.partition, at.offset + 1)  # the live group has it behind it
+    if committed is not None:
+        api.bus.commit("apart", Topic.JOBS, at.partition, at.offset + committed)
+    request = RunRequest(params={}, created_at=NOW, lane=Lane.BATCH)
+    api.records.request_run(job_id, "v2", request)
+    mark = Mark.queued(at.topic, await api.bus.topic_id(Topic.JOBS), at.partition, at.offset, 0)
+    api.records.put_mark(job_id, "v2", mark.model_copy(update={"group": "apart"}))
+    if ended:
+        api.records.put_cancelled(job_id, "v2")
+    assert await api.service.sweeper.sweep() == {action: 1}
+    if action is Action.PUBLISH:
+        again = api.records.mark(job_id, "v2")
+        assert again.group is None, "the live group has it from now on"
+        assert again.partition == api.records.layout().partition(job_id, "diarize", Lane.BATCH)
