@@ -14,7 +14,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from producer_api.results import POLL, POLL_LIMIT, Waiter
@@ -61,7 +62,7 @@ def news(view: JobView, seen: str) -> Iterator[Told]:
     if view.state is JobState.QUEUED and view.ahead is not None:
         if seen != f"{state}/{view.ahead}":
             yield Told("state", f"{state}/{view.ahead}", whole)
-    elif known != state and seen != RESULT:
+    elif known != state:
         yield Told("state", state, whole)
     if view.progress is not None:
         id_ = f"{state}/{view.progress.fraction:.4f}/{quote(view.progress.stage)}"
@@ -84,20 +85,33 @@ async def events(service: Service, job: Job, run: str, waiter: Waiter, seen: str
     spoke, pause, heard = time.monotonic(), POLL, False
     while not service.results.released and time.monotonic() < until:
         # Of what was heard just now the store knows nothing newer, but of the end, which is heard as well.
-        view = (service.heard(job, run) if heard else None) or await _look(service, job, run, seen)
+        try:
+            view = (service.heard(job, run) if heard else None) or await _look(service, job, run, seen)
+        except JobNotFound:
+            return
         for told in news(view, seen) if view is not None else ():
             yield told.written()
             seen, spoke = told.id, time.monotonic()
-        if view is not None and view.state.ended:
-            ending = await service.threads.run(service.records.ending, job.id, run)
-            if view.state is JobState.SUCCEEDED and ending is not None:
-                yield result_of(job, run, ending).written()
+        if seen in LAST:
+            return
+        if view is not None and view.state is JobState.SUCCEEDED and (result := await _result(service, job, run)):
+            yield result.written()
             return
         if time.monotonic() - spoke >= HEARTBEAT:
             yield KEEPALIVE_COMMENT
             spoke = time.monotonic()
         heard = await _hears(waiter, pause)
         pause = POLL if heard else min(pause * 1.5, POLL_LIMIT)
+
+
+async def _result(service: Service, job: Job, run: str) -> Told | None:
+    """None where it cannot be had now."""
+    try:
+        ending = await service.threads.run(service.records.ending, job.id, run)
+    except StoreUnavailable as error:
+        log.warning("the result of job %s could not be looked for: %s", job.id, error.detail)
+        return None
+    return result_of(job, run, ending) if ending is not None else None
 
 
 async def _hears(waiter: Waiter, seconds: float) -> bool:
@@ -126,8 +140,13 @@ async def _look(service: Service, job: Job, run: str, seen: str) -> JobView | No
     return view
 
 
-class EventStream(EventSourceResponse):
-    """Gives back what it was opened with, whoever leaves first."""
+class EventStream(StreamingResponse):
+    """Gives back what it was opened with, whoever leaves first.
+
+    FastAPI's own response for events reads ahead of its reader, and cannot be answered with a status instead.
+    """
+
+    media_type = "text/event-stream"
 
     def __init__(self, opened: ExitStack, content: AsyncGenerator[bytes]) -> None:
         super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -138,5 +157,5 @@ class EventStream(EventSourceResponse):
             async with asyncio.timeout(STALL):
                 await send(message)
 
-        with self._opened, suppress(TimeoutError, JobNotFound):
+        with self._opened, suppress(TimeoutError):
             await super().__call__(scope, receive, sending)

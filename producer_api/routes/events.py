@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header
-from fastapi.sse import EventSourceResponse
 from starlette.responses import Response
 
 from producer_api.event_stream import LAST, EventStream, events
@@ -20,7 +19,7 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses={204: {"description": "The end was seen: `Last-Event-ID` is that of the last event"}}
     | declare(*JOB_ERRORS, Busy),
 )
@@ -37,8 +36,10 @@ async def get_events(
     A browser's `EventSource` goes on after a broken line with what it has not seen, and stops after the end.
     """
     job = await service.job_of_run(job_id, owner, run)
-    if last_event_id in LAST and await service.threads.run(service.records.ended, job.id, run):
-        return Response(status_code=204)
+    if last_event_id in LAST:
+        if await service.threads.run(service.records.ended, job.id, run):
+            return Response(status_code=204)
+        last_event_id = ""  # it is none of ours
     with ExitStack() as opened:
         waiter = opened.enter_context(service.results.stream(job.id, run))
         return EventStream(opened.pop_all(), events(service, job, run, waiter, last_event_id))

@@ -1,13 +1,17 @@
 """The API in this process, standing on the public twins."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
 from producer_api.app import create_app
+from producer_api.protocol import Protocol
 from tests.support import recordings
 from tests.support.api import KEY, OTHER_KEY, Api, SharedProber, until
 from turnstream.bus.memory import MemoryBus
@@ -55,3 +59,24 @@ async def api(start) -> AsyncIterator[Api]:
 def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 ms of audio."""
     return recordings.blip(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture
+def serve(start) -> Callable:
+    @asynccontextmanager
+    async def serve(**settings):
+        """The API behind uvicorn; gives it and the port."""
+        async with AsyncExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            api = await stack.enter_async_context(start(**settings))
+            config = uvicorn.Config(
+                api.app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+            )
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server._serve([listener]))
+            await until(lambda: server.started)
+            yield api, listener.getsockname()[1]
+            server.should_exit = True
+            await serving
+
+    return serve

@@ -3,40 +3,16 @@
 import asyncio
 import json
 import shutil
-import socket
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
-import uvicorn
 
 from producer_api.lingering import LINGER_IDLE
-from producer_api.protocol import Protocol
 from schemas.topics import Topic
 from tests.support.api import KEY, multipart, until, working
 
 MiB = 1 << 20
-
-
-@pytest.fixture
-def serve(start):
-    @asynccontextmanager
-    async def serve(**settings):
-        """The API behind uvicorn; gives it and the port."""
-        async with AsyncExitStack() as stack:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            api = await stack.enter_async_context(start(**settings))
-            config = uvicorn.Config(
-                api.app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
-            )
-            server = uvicorn.Server(config)
-            serving = asyncio.create_task(server._serve([listener]))
-            await until(lambda: server.started)
-            yield api, listener.getsockname()[1]
-            server.should_exit = True
-            await serving
-
-    return serve
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], dict]:
