@@ -113,8 +113,7 @@ def shown(command: str, url: str, job_id: str, folder: Path) -> str:
         "PATH": f"{bin_}:{os.environ['PATH']}",
         "URL": url,
         "TURNSTREAM_URL": url,
-        "KEY": "",
-        "API_KEY": "",
+        "KEY": os.environ.get("API_KEY", ""),
         "JOB": job_id,
     }
     done = subprocess.run(

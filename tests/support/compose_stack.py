@@ -42,7 +42,8 @@ class ComposeStack(Stack):
     @property
     def pids(self) -> dict[str, int]:
         pids = {name: running.pid for name, running in self.composed.running.items()}
-        return {name: pid for name, pid in {**pids, "engine": self.worker().get("engine_pid")}.items() if pid}
+        others = {"broker": pids["kafka"], "engine": self.worker().get("engine_pid")}
+        return {name: pid for name, pid in (pids | others).items() if pid}
 
     def worker(self, name: str = "worker") -> dict[str, Any]:
         return run_dir.read_state(self.composed.running[name].data, "worker")
