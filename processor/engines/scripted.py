@@ -11,6 +11,7 @@ ENGINE=scripted runs all of Turnstream without a model, for tests of whatever st
     crash.wav        kills the engine process, as the system does where memory is short
     segfault.wav     lets it die of a bad pointer
     hang.wav         never returns from the step
+    turns-4000.wav   succeeds with that many segments, the example's again and again: a result too large for an event
     gil-2.5.wav      returns after 2.5 seconds in which no other thread of the process can run; gil.wav never does
     anything else    succeeds at the first step
 
@@ -27,6 +28,7 @@ import resource
 import signal
 import time
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ TELL = 0.25
 ALLOCATED, _BLOCK = 256 * MiB, 16 * MiB
 """Bytes that allocate.wav gets before the memory counts as exhausted: of this process, not of the machine."""
 _SECONDS = re.compile(r"(?:sleep|load|fetch|gil)-(\d+(?:\.\d+)?)")
+_SEGMENTS = re.compile(r"turns-(\d+)")
 _FOR_EVER = 1 << 30  # seconds
 
 
@@ -214,6 +217,8 @@ def _note(job: _OpenJob, log: Path) -> None:
 def _result(job: _OpenJob, operation: Operation) -> dict[str, Any]:
     """The example, with what is true of this job where the example tells such things."""
     result, elapsed, audio = dict(operation.example), round(job.elapsed, 3), job.task.job.audio
+    if match := _SEGMENTS.match(job.name):
+        result["segments"] = list(islice(cycle(result["segments"]), int(match[1])))
     if "performance" in result:
         result["performance"] = elapsed
     if "timings" in result:

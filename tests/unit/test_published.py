@@ -1,6 +1,7 @@
 """What is published: described as it is committed, readable by other people's tools, and never taken back within v1."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,17 @@ def test_headers_are_described_as_they_are():
         without = {key: value for key, value in stored.headers.items() if key not in {"ce_id", "src"}}
         with pytest.raises(Exception, match="is a required property"):
             valid({**message["headers"], "components": whole["components"]}, without)
+
+
+def test_the_page_for_subscribers_names_what_there_is():
+    page = (DOCS / "subscribe.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (`turnstream\..*?) \| .* \|$", page, re.MULTILINE)
+    told = {(topic, name) for topic, names in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert told == {(event.topic, event.name) for event in EVENTS.values()}
+    [requested] = [event for event in EVENTS.values() if event.topic == Topic.JOBS]
+    shown = re.findall(r"^\| (`(?:ce_|traceparent|content).*?) \|", page, re.MULTILINE)
+    headers = {name for names in shown for name in re.findall(r"`([^`]+)`", names)}
+    assert headers == requested.example_headers.keys()
 
 
 # What the last release published
