@@ -19,6 +19,7 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 @router.get(
     "/{job_id}/events",
+    status_code=200,
     response_class=EventStream,
     responses={204: {"description": "The end was seen: `Last-Event-ID` is that of the last event"}}
     | declare(*JOB_ERRORS, Busy),
