@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -129,14 +131,16 @@ def finish(client: Client, started: JobView, console: Console) -> JobView:
 
 
 def upload(client: Client, file: Path | None, operation: str, params: Form, console: Console, lane: Lane) -> JobView:
+    key = str(uuid4())  # whatever breaks on the way, it is one job
     if file is None:
-        return client.submit(None, params, operation=operation, lane=lane)
+        return client.submit(None, params, operation=operation, lane=lane, idempotency_key=key)
     if not file.is_file():
         raise FileUnusable(f"there is no file {file}")
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=file.stat().st_size)
-        return client.submit(file, params, operation=operation, lane=lane, sent=lambda size: bar.advance(task, size))
+        sent = partial(bar.advance, task)
+        return client.submit(file, params, operation=operation, lane=lane, idempotency_key=key, sent=sent)
 
 
 def watch(client: Client, started: JobView, console: Console) -> JobView:

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from schemas.errors import EngineFailed, JobCancelled, NotAcceptable, UnknownOperation
+from schemas.errors import AudioTooLong, EngineFailed, JobCancelled, NotAcceptable, UnknownOperation
 from schemas.operation import Operation
 from schemas.operations import DIARIZE, TRANSCRIBE, TRANSCRIPT
 from tests.support.speak import SPEAK
@@ -141,3 +141,22 @@ def test_a_rerun_of_what_is_not_installed_here_says_so(service):
     service(SPEAK)
     with pytest.raises(UnknownOperation, match="speak"):
         again({})
+
+
+def test_a_lost_answer_makes_no_second_job(monkeypatch, recording):
+    keys: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        request.read()
+        keys.append(request.headers["idempotency-key"])
+        if len(keys) == 1:
+            raise httpx.ReadTimeout("the answer was lost")
+        return httpx.Response(422, json={"code": "audio_too_long", "title": "so it is"})
+
+    transport = httpx.MockTransport(handle)
+    monkeypatch.setattr(submit, "Client", lambda url, key: Client(url, key, transport=transport))
+    for _ in range(2):
+        with pytest.raises(AudioTooLong):
+            send(DIARIZE, recording)
+    first, again, another = keys
+    assert first == again != another
