@@ -125,4 +125,4 @@ class _Telling:
 def summary(tally: Tally, work: Work, sound: str) -> str:
     if not work.wait:
         return f"{tally.done} files handed in, {tally.there} were before, {tally.failed} refused"
-    return f"{tally.done} files computed, {sound}; {tally.there} were done before, {tally.failed} failed"
+    return f"{tally.done} results written, {sound}; {tally.there} were there before, {tally.failed} failed"

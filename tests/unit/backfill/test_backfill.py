@@ -45,7 +45,7 @@ def test_what_is_done_is_not_asked_for_again(service, archive, fill: Fill, capsy
     service.asked.clear()
     assert fill(archive)
     assert not service.asked
-    assert "4 were done before" in capsys.readouterr().out
+    assert "4 were there before" in capsys.readouterr().out
     (archive / ALL[0]).unlink()
     (archive / "new name.wav").write_bytes((archive / "two.wav").read_bytes())
     assert fill(archive)
