@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench.report import command, head
-from tests.fuzz.fuzzing import EXCLUDED, SETTINGS, Fuzzed, fuzz
+from tests.fuzz.fuzzing import EXCLUDED, SETTINGS, SIGNS, Fuzzed, fuzz
 from tests.support.stack import running_stack
 
 
@@ -32,12 +32,12 @@ def main() -> int:
             print(f"{fuzzed.cases} cases, {len(fuzzed.failures)} failures; {latest.seconds:.0f} s", flush=True)
             if latest.failures:
                 print(latest.told)
-        died = before != stack.pids
-        if died:
-            print(f"a process died: {before} became {stack.pids}", stack.logs[-20_000:], sep="\n")
+        broken = before != stack.pids or any(sign in stack.logs for sign in SIGNS)
+        if broken:
+            print(f"something broke: {before} became {stack.pids}", stack.logs[-20_000:], sep="\n")
     if options.out:
         options.out.write_text(json.dumps(report(fuzzed), indent=2) + "\n")
-    return 1 if died or fuzzed.failures else 0
+    return 1 if broken or fuzzed.failures else 0
 
 
 def report(fuzzed: Fuzzed) -> dict[str, object]:

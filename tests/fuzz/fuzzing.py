@@ -28,6 +28,8 @@ EXCLUDED = {
     "positive_data_acceptance": "what is a recording, and what an operation takes, is more than a schema can say",
     "negative_data_rejection": "what_is_not_described_is_refused stands for it",
 }
+SIGNS = ("an unexpected error", "Exception in ASGI application", "is started again", "died (exit code")
+"""What the log of a stack says where something broke that a caller may not have seen."""
 OPERATIONS = 20
 """About as many are in the description: of so many the calls of a round are."""
 MOST = 100
