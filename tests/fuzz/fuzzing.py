@@ -20,6 +20,7 @@ SETTINGS = {
     "MAX_UPLOAD_BYTES": "100000",
     "MAX_AUDIO_SECONDS": "60",
     "WEBHOOK_SECRET": f"whsec_{b64encode(bytes(32)).decode()}",
+    "WEBHOOK_URL": "http://127.0.0.1:9/nobody-listens",
     "WEBHOOK_ALLOW_HTTP": "true",
     "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
 }
