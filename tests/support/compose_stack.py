@@ -15,6 +15,8 @@ from turnstream.client import Client
 
 ELSEWHERE = {"BROKER", "OBJECT_STORE", "HOST", "PORT", "KAFKA_BOOTSTRAP_SERVERS", "WORKERS", "METRICS_PORT"}
 """What the file says itself."""
+PATIENT = {"WAIT_LIMIT": "280"}
+"""Four servers share the cores of a test's machine with the engine: what it finds is asked here, not how soon."""
 
 
 class ComposeStack(Stack):
@@ -71,7 +73,7 @@ def composed_stack(folder: Path, **env: str) -> Iterator[ComposeStack]:
     are no ports for two.
     """
     folder.chmod(0o755)  # services are other users
-    given = {name: value for name, value in env.items() if name not in ELSEWHERE and value}
+    given = PATIENT | {name: value for name, value in env.items() if name not in ELSEWHERE and value}
     while _running:
         _running.pop().stop()
     with Composed(folder, **given) as composed:
