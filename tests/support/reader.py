@@ -152,10 +152,16 @@ class Reader:
             case "text":
                 assert_reads(block.text, self._said, block.where)
 
+    @property
+    def background(self) -> str:
+        """The last of what lasts has printed."""
+        return self._shell.background
+
     def type(self, text: str) -> None:
         """What is typed before the page: it may fail."""
         for command in commands(self._translated(text)):
-            self._shell.run(command)
+            _, out, err = self._shell.run(command)
+            self._remember(out, err)
 
     def _type(self, command: str, block: Block) -> None:
         if "at-once" not in block.marks:
