@@ -101,6 +101,7 @@ class Client:
         *,
         operation: str = DEFAULT_OPERATION,
         lane: Lane = Lane.INTERACTIVE,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
         sent: Callable[[int], None] = lambda size: None,
     ) -> JobView:
@@ -113,6 +114,7 @@ class Client:
         if isinstance(params, Form):
             params = params.model_dump(exclude_defaults=True)
         fields = {"operation": operation, "lane": lane.value} | {name: str(v) for name, v in (params or {}).items()}
+        fields |= {"webhook_url": webhook_url} if webhook_url else {}
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
 
         def send() -> httpx.Response:

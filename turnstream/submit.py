@@ -31,6 +31,7 @@ def submit(  # noqa: PLR0913 - one for each option
     params: Form,
     *,
     lane: Lane = Lane.INTERACTIVE,
+    webhook_url: str | None = None,
     url: str | None = None,
     key: str | None = None,
     out: Path | None = None,
@@ -41,7 +42,7 @@ def submit(  # noqa: PLR0913 - one for each option
     """
     console = Console(stderr=format_ is not None and out is None)
     with Client(url or settings.turnstream_url, key or first_key(settings)) as client:
-        job = run(client, file, operation.name, params, console, lane)
+        job = run(client, file, operation.name, params, console, lane, webhook_url)
         result = client.result(job.id, operation.result)
     show(result, console)
     console.print(f"\njob {job.id}", style="dim", highlight=False)
@@ -111,9 +112,10 @@ def run(
     params: Form,
     console: Console,
     lane: Lane = Lane.INTERACTIVE,
+    webhook_url: str | None = None,
 ) -> JobView:
     """Upload and wait. Raises the error the job failed with; Ctrl-C leaves the job to go on."""
-    return finish(client, upload(client, file, operation, params, console, lane), console)
+    return finish(client, upload(client, file, operation, params, console, lane, webhook_url), console)
 
 
 def finish(client: Client, started: JobView, console: Console) -> JobView:
@@ -130,17 +132,25 @@ def finish(client: Client, started: JobView, console: Console) -> JobView:
     return view
 
 
-def upload(client: Client, file: Path | None, operation: str, params: Form, console: Console, lane: Lane) -> JobView:
+def upload(
+    client: Client,
+    file: Path | None,
+    operation: str,
+    params: Form,
+    console: Console,
+    lane: Lane,
+    webhook_url: str | None,
+) -> JobView:
     key = str(uuid4())  # whatever breaks on the way, it is one job
+    send = partial(client.submit, file, params, operation=operation, lane=lane, idempotency_key=key)
     if file is None:
-        return client.submit(None, params, operation=operation, lane=lane, idempotency_key=key)
+        return send(webhook_url=webhook_url)
     if not file.is_file():
         raise FileUnusable(f"there is no file {file}")
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=file.stat().st_size)
-        sent = partial(bar.advance, task)
-        return client.submit(file, params, operation=operation, lane=lane, idempotency_key=key, sent=sent)
+        return send(webhook_url=webhook_url, sent=partial(bar.advance, task))
 
 
 def watch(client: Client, started: JobView, console: Console) -> JobView:

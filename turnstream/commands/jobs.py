@@ -44,6 +44,9 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
     lane: Annotated[
         Lane, typer.Option(help="interactive is served first; batch is for what nobody waits for.")
     ] = Lane.INTERACTIVE,
+    webhook_url: Annotated[
+        str, typer.Option(metavar="URL", help="Where the end of the job is told as well.", show_default=False)
+    ] = "",
     out: options.Out = None,
     format_: options.FormatName = None,
     url: options.Url = None,
@@ -60,7 +63,18 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
         raise typer.BadParameter(
             f"{operation} {'wants a' if wanted.audio else 'takes no'} recording", param_hint="FILE"
         )
-    send(Settings(), file, wanted, options.params(wanted, said), lane=lane, url=url, key=key, out=out, format_=format_)
+    send(
+        Settings(),
+        file,
+        wanted,
+        options.params(wanted, said),
+        lane=lane,
+        webhook_url=webhook_url or None,
+        url=url,
+        key=key,
+        out=out,
+        format_=format_,
+    )
 
 
 @app.command(
