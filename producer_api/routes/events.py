@@ -1,7 +1,7 @@
 """Jobs as they go on."""
 
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from starlette.responses import Response
@@ -16,12 +16,47 @@ from schemas.jobs import LIVE_RUN
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "one event",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["state", "progress", "result"]},
+        "id": {"type": "string", "description": "for `Last-Event-ID`"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "anyOf": [
+                    {"$ref": "#/components/schemas/JobView"},
+                    {"$ref": "#/components/schemas/Progress"},
+                    {
+                        "type": "object",
+                        "description": "the end: where the result is, and the result itself up to 256 KiB",
+                        "required": ["job_id", "run", "address"],
+                        "properties": {
+                            "job_id": {"type": "string"},
+                            "run": {"type": "string"},
+                            "address": {"type": "string"},
+                            "result": {"type": "object"},
+                        },
+                    },
+                ]
+            },
+        },
+    },
+}
+"""Before OpenAPI 3.2 the schema of a stream is that of each of its events."""
+
 
 @router.get(
     "/{job_id}/events",
     status_code=200,
     response_class=EventStream,
-    responses={204: {"description": "The end was seen: `Last-Event-ID` is that of the last event"}}
+    responses={
+        200: {"content": {"text/event-stream": {"schema": EVENT}}},
+        204: {"description": "The end was seen: `Last-Event-ID` is that of the last event"},
+    }
     | declare(*JOB_ERRORS, Busy),
 )
 async def get_events(
