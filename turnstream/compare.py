@@ -11,11 +11,10 @@ from rich.text import Text
 
 from schemas.errors import InvalidRequest, NotAcceptable
 from schemas.jobs import JobState
-from schemas.operation import Operation
 from schemas.results import DiarizationResult, Segment, TranscriptResult
 from schemas.turns import turns_of
 from turnstream.client import Client
-from turnstream.comparison import Change, Comparison, Kind, Pair, compare
+from turnstream.comparison import Change, Comparison, Errors, Kind, Pair, compare
 from turnstream.operations import installed
 from turnstream.settings import Settings
 from turnstream.submit import first_key
@@ -40,41 +39,40 @@ def compare_runs(
     where there are not two, NotAcceptable where the operation does not say who spoke when, and what fetching a result does.
     """
     with Client(url or settings.turnstream_url, key or first_key(settings)) as client:
-        results = dict(_results(client, job_id, runs or _done(client, job_id)))
-    if len(results) < 2:
+        found = dict(results(client, job_id, client.job(job_id).operation, runs or _done(client, job_id)))
+    if len(found) < 2:
         raise InvalidRequest(f"there are not two runs of job {job_id} to compare: name them with --runs")
-    (first, before), *others = results.items()
-    found = {run: _compared(before, after, collar) for run, after in others}
+    (first, before), *others = found.items()
+    comparisons = {run: compared(before, after, collar) for run, after in others}
     if as_json:
-        json.dump(_document(job_id, first, collar, found), sys.stdout, indent=2)
+        json.dump(_document(job_id, first, collar, comparisons), sys.stdout, indent=2)
         print()  # noqa: T201 - what the command is asked for
         return
     console = Console()
-    for run, comparison in found.items():
-        console.print(shown(console, (first, before), (run, results[run]), comparison))
+    for run, comparison in comparisons.items():
+        console.print(shown(console, (first, before), (run, found[run]), comparison))
 
 
 def _done(client: Client, job_id: str) -> list[str]:
     return [view.run for view in client.runs(job_id) if view.state is JobState.SUCCEEDED]
 
 
-def _results(client: Client, job_id: str, runs: Sequence[str]) -> Iterator[tuple[str, Result]]:
-    operation = with_turns(client.job(job_id).operation)
+def results(client: Client, job_id: str, operation: str, runs: Sequence[str]) -> Iterator[tuple[str, Result]]:
+    """By run. Raises NotAcceptable where the operation does not say who spoke when."""
+    if not has_turns(operation):
+        raise NotAcceptable(f"a result of {operation} does not say who spoke when: there is nothing to compare")
     for run in runs:
-        result: BaseModel = client.result(job_id, operation.result, run=run)
+        result: BaseModel = client.result(job_id, installed()[operation].result, run=run)
         if isinstance(result, DiarizationResult | TranscriptResult):
             yield run, result
 
 
-def with_turns(name: str) -> Operation:
-    """Raises NotAcceptable."""
+def has_turns(operation: str) -> bool:
     known = installed()
-    if name not in known or not issubclass(known[name].result, DiarizationResult | TranscriptResult):
-        raise NotAcceptable(f"a result of {name} does not say who spoke when: there is nothing to compare")
-    return known[name]
+    return operation in known and issubclass(known[operation].result, DiarizationResult | TranscriptResult)
 
 
-def _compared(before: Result, after: Result, collar: float) -> Comparison:
+def compared(before: Result, after: Result, collar: float) -> Comparison:
     duration = max(before.audio.duration, after.audio.duration)
     return compare(turns_of(before), turns_of(after), duration, collar)
 
@@ -89,8 +87,8 @@ def _document(job_id: str, first: str, collar: float, found: Mapping[str, Compar
 
 def shown(console: Console, before: tuple[str, Result], after: tuple[str, Result], found: Comparison) -> RenderableType:
     (first, was), (run, now) = before, after
-    heading = Text.assemble((run, "bold"), " compared with ", (first, "bold"), f": {rate(found)}")
-    parts: list[RenderableType] = [Text(), heading, Text(errors(found), "dim"), Text()]
+    heading = Text.assemble((run, "bold"), " compared with ", (first, "bold"), f": {rate(found.der)}")
+    parts: list[RenderableType] = [Text(), heading, Text(told(found.errors), "dim"), Text()]
     parts += [_picture(console, (first, was), (run, now), found.speakers), Text(), Text(counted(found))]
     if found.changes:
         parts += [_changes(found.changes[:SHOWN])]
@@ -99,15 +97,14 @@ def shown(console: Console, before: tuple[str, Result], after: tuple[str, Result
     return Group(*parts)
 
 
-def rate(found: Comparison) -> str:
-    return "nobody speaks in the first" if found.der is None else f"{found.der:.1%} diarization error rate"
+def rate(der: float | None) -> str:
+    return "nobody speaks in the first" if der is None else f"{der:.1%} diarization error rate"
 
 
-def errors(found: Comparison) -> str:
-    each = found.errors
+def told(errors: Errors) -> str:
     return (
-        f"of {each.speech:.1f} s of speech: {each.missed:.1f} s missed, {each.false_alarm:.1f} s added, "
-        f"{each.confusion:.1f} s of another speaker"
+        f"of {errors.speech:.1f} s of speech: {errors.missed:.1f} s missed, {errors.false_alarm:.1f} s added, "
+        f"{errors.confusion:.1f} s of another speaker"
     )
 
 

@@ -35,12 +35,8 @@ class Errors(Value):
         return wrong / self.speech if self.speech else None if wrong else 0.0
 
     def plus(self, other: "Errors") -> "Errors":
-        return Errors(
-            speech=self.speech + other.speech,
-            missed=self.missed + other.missed,
-            false_alarm=self.false_alarm + other.false_alarm,
-            confusion=self.confusion + other.confusion,
-        )
+        mine, others = self.model_dump(), other.model_dump()
+        return Errors(**{name: round(mine[name] + others[name], PLACES) for name in mine})
 
 
 class Pair(Value):

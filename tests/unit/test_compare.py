@@ -8,11 +8,12 @@ import pytest
 from schemas.errors import InvalidRequest, NotAcceptable
 from schemas.operations import DIARIZE, TRANSCRIBE, TRANSCRIPT
 from tests.unit.test_cli import run
-from turnstream import compare
+from turnstream import compare, compare_replay
 from turnstream.client import Client
 from turnstream.settings import Settings
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+OLDER = "01890a5d-0000-774b-bcce-b302099a8057"
 OTHER = [
     {"speaker": "SPEAKER_00", "start": 0.12, "end": 4.56},
     {"speaker": "SPEAKER_00", "start": 4.6, "end": 7.25},
@@ -32,6 +33,10 @@ def service(monkeypatch: pytest.MonkeyPatch):
 
         def handle(request: httpx.Request) -> httpx.Response:
             run = request.url.params.get("run", "live")
+            if request.url.path.endswith("/jobs"):
+                older = [job | {"id": OLDER}, job | {"operation": "transcribe"}]
+                first, last = {"jobs": [job], "next": "1-a"}, {"jobs": older, "next": None}
+                return httpx.Response(200, json=last if "after" in request.url.params else first)
             if request.url.path.endswith("/runs"):
                 views = [job | {"run": name, "state": state} for name, state in states.items()]
                 return httpx.Response(200, json={"runs": views})
@@ -39,11 +44,14 @@ def service(monkeypatch: pytest.MonkeyPatch):
                 return httpx.Response(200, json=job)
             turns = "segments" if operation is DIARIZE else "turns"
             return httpx.Response(
-                200, json={**operation.example, "job_id": ID, "run": run} | ({turns: OTHER} if run == "other" else {})
+                200,
+                json={**operation.example, "job_id": ID, "run": run}
+                | ({turns: OTHER} if run == "other" and ID in str(request.url) else {}),
             )
 
         transport = httpx.MockTransport(handle)
-        monkeypatch.setattr(compare, "Client", lambda url, key: Client(url, key, transport=transport))
+        for module in (compare, compare_replay):
+            monkeypatch.setattr(module, "Client", lambda url, key: Client(url, key, transport=transport))
 
     return serve
 
@@ -86,3 +94,28 @@ def test_what_cannot_be_compared_says_so(service):
     service(TRANSCRIBE)
     with pytest.raises(NotAcceptable, match="does not say who spoke when"):
         compare.compare_runs(Settings(_env_file=None), ID, ["live", "other"])
+
+
+def test_all_jobs_of_a_replay_are_compared_the_worst_first(service, capsys):
+    service()
+    code, out, err = run(capsys, "compare", "--replay", "other")
+    assert (code, err) == (0, "")
+    assert "other compared with live, 2 jobs: 23.0% diarization error rate" in out
+    assert "of 14.6 s of speech" in out
+    worst, other = (line.split() for line in out.splitlines() if line.startswith("0189"))
+    assert worst == [ID, "46.0%", "2", "->", "1", "2"]
+    assert other == [OLDER, "0.0%", "2", "->", "2", "0"]
+    document = json.loads(run(capsys, "compare", "--replay", "other", "--json")[1])
+    assert document["der"] == pytest.approx(0.2298, abs=1e-3)
+    assert [(job["job_id"], job["turns_changed"]) for job in document["jobs"]] == [(ID, 2), (OLDER, 0)]
+
+
+def test_a_replay_that_nobody_knows_says_so(service, capsys):
+    service()
+    code, out, err = run(capsys, "compare", "--replay", "broken")
+    assert (code, out, err) == (1, "", "turnstream: no job has results of both live and broken\n")
+
+
+@pytest.mark.parametrize("arguments", [[], [ID, "--replay", "other"], ["--replay", "other", "--runs", "live,other"]])
+def test_it_wants_a_job_or_a_replay(capsys, arguments: list[str]):
+    assert run(capsys, "compare", *arguments)[0] == 2
