@@ -5,7 +5,7 @@ Most blocks need no mark; the language says it:
     sh            each command is typed into the page's shell, one after the other, and must succeed
     python        a program: it is run, and must succeed
     json          the shape of what the last command or program printed: keys and types; `code` and `status` to the letter
-    text          what it printed, to the letter; ... stands for anything
+    text          what it printed, or said on standard error instead, to the letter; ... stands for anything
 
 Words after the language say it where that is not enough:
 

@@ -170,7 +170,7 @@ class Reader:
         told = f"{block.where}: {command}\n{out}\n{err}\n{self._shell.background}"
         assert code == int(block.marks.get("exit", 0)), f"exit code {code}: {told}"
         assert ("urn:turnstream:problem" in out) is ("problem" in block.marks), told
-        self._said = self._as_in_pages(out)
+        self._said = self._as_in_pages(out or err)
         self._remember(out, err)
 
     def _remember(self, out: str, err: str) -> None:

@@ -12,6 +12,8 @@ from schemas.errors import PortTaken, ServiceUnreachable
 from schemas.jobs import Channels, DiarizeParams, Mode, TranscriptParams
 from turnstream import __version__, cli, local, submit
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,10 +40,13 @@ def test_each_command_teaches_with_examples(capsys: pytest.CaptureFixture[str], 
     assert f"$ turnstream {command}" in out or f"turnstream {command}" in out.split("Examples")[1]
 
 
-def test_the_help_says_the_exit_codes(capsys: pytest.CaptureFixture[str]):
+def test_the_help_says_the_exit_codes_and_where_to_read_on(capsys: pytest.CaptureFixture[str]):
     code, out, _ = run(capsys, "--help")
     assert code == 0
     assert "Exit codes" in out
+    pages = re.findall(r"docs/\w+\.md", out)
+    assert "docs/tutorial.md" in pages
+    assert [page for page in pages if not (ROOT / page).exists()] == []
 
 
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
@@ -63,7 +68,7 @@ def test_parameters_that_contradict_each_other_are_one_line(capsys: pytest.Captu
     ("arguments", "says"),
     [
         (["a.wav", "--operation", "translate"], ["translate", "diarize, transcribe, transcript"]),
-        (["a.wav", "--format", "vtt"], ["vtt", "there are json, rttm, csv"]),
+        (["a.wav", "--format", "text"], ["text", "there are json, rttm, csv"]),
         (["a.wav", "--operation", "transcribe", "--format", "rttm"], ["rttm", "json, srt, vtt, text"]),
         (["a.wav", "--language", "en"], ["diarize takes no language", "num_speakers"]),
         (["a.wav", "--operation", "transcribe", "--max-speakers", "2"], ["transcribe takes no max_speakers"]),
