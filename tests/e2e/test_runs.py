@@ -74,6 +74,7 @@ def test_a_run_outlives_the_broker_with_its_parameters(stack: Stack, tmp_path: P
             assert [*client.wait(job.id, run=run, timeout=120)][-1].state is JobState.SUCCEEDED
         assert client.job(job.id, run="five").params == view.params
         assert "num_speakers" not in client.job(job.id).params
+        until(client.ready, 60)  # Apache Kafka takes a while to come back
 
 
 def test_a_run_is_cancelled_by_itself(stack: Stack, tmp_path: Path):
