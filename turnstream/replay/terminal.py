@@ -1,4 +1,4 @@
-"""`turnstream replay`: what the command line shows of it. Everything for the eye goes to standard error."""
+"""`turnstream replay`: what the command line shows of it. How far it is goes to standard error."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def show_status(settings: Settings, name: str, *, as_json: bool) -> None:
         print(json.dumps(about | told))  # noqa: T201 - for programs
         return
     console = Console()
-    console.print(_about(name, request, cancelled=cancelled))
+    console.print(_about(name, request, cancelled=cancelled), soft_wrap=True)
     console.print(_drawn(found))
 
 
@@ -65,21 +65,22 @@ def show_list(settings: Settings) -> None:
 
 
 async def _replay(settings: Settings, order: Order, at_once: int, ahead: int, rehearse: bool) -> bool:
-    console, records, operations = Console(stderr=True), records_of(settings), installed()
+    console, eye = Console(), Console(stderr=True)
+    records, operations = records_of(settings), installed()
     request = await asyncio.to_thread(request_of, settings, records, operations, order)
     async with connected(settings) as bus:
         if not rehearse:
             request = await asyncio.to_thread(start, records, order, request)
-        console.print(_about(order.name, request))
+        console.print(_about(order.name, request), soft_wrap=True)
         publisher = Publisher(settings, bus, records, operations, order.name, request, ahead=ahead)
-        with console.status("looking for jobs"):
+        with eye.status("looking for jobs"):
             await publisher.look()
         if rehearse:
-            with bar("looking at", publisher.total, console) as tell:
+            with bar("looking at", publisher.total, eye) as tell:
                 tally = await publisher.rehearse(at_once, tell)
             console.print(f"{_jobs(tally.done)} would be asked for{_rest(tally)}", highlight=False)
             return not tally.failed
-        with bar("asking for", publisher.total, console) as tell:
+        with bar("asking for", publisher.total, eye) as tell:
             tally = await publisher.publish(at_once, tell)
     if publisher.cancelled:
         console.print(f"The replay was cancelled after {_jobs(tally.done)}.", highlight=False)
@@ -90,12 +91,12 @@ async def _replay(settings: Settings, order: Order, at_once: int, ahead: int, re
 
 
 async def _cancel(settings: Settings, name: str) -> bool:
-    console, records = Console(stderr=True), records_of(settings)
+    records = records_of(settings)
     request = await asyncio.to_thread(_known, records, name)
     async with connected(settings) as bus:
-        with bar("cancelling", None, console) as tell:
+        with bar("cancelling", None, Console(stderr=True)) as tell:
             tally = await stopping.cancel_replay(settings, bus, records, name, request, tell)
-    console.print(f"{_jobs(tally.done)} cancelled, {tally.there} had ended, {tally.failed} failed", highlight=False)
+    Console().print(f"{_jobs(tally.done)} cancelled, {tally.there} had ended, {tally.failed} failed", highlight=False)
     return not tally.failed
 
 
