@@ -6,7 +6,6 @@ backlog alone publishes nothing again.
 
 import asyncio
 import logging
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -96,8 +95,7 @@ class Sweeper:
         self._watch = watch
         self._threads = threads
         self._metrics = metrics
-        # The same after a restart, so that a service which was killed does not wait for its own lease.
-        self._holder = f"{socket.gethostname()}:{settings.port}:{settings.data_dir.absolute()}"
+        self._holder = settings.api_holder
         self._wake = asyncio.Event()
         self._forgot = float("-inf")
 

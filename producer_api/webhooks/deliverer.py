@@ -70,6 +70,8 @@ class Deliverer:
         self._heard: dict[JobKey, Visit] = {}
         self._open: dict[JobKey, asyncio.Task[None]] = {}
         self._waiting: set[JobKey] = set()
+        self._again: set[JobKey] = set()
+        self._closing = False
         self._skipped = False
         """Something is due that found no place, not even to wait."""
         self._missed = False
@@ -82,9 +84,13 @@ class Deliverer:
     def ended(self, job_id: str, run: str) -> None:
         """The end of a run was heard. Who does not lead need not know: the leader hears it, too."""
         visit = Visit(job_id, run)
-        if not self.leading or self._is_known(visit):
+        if not self.leading:
             return
-        if len(self._open) < OPEN_LIMIT:
+        if visit.key in self._open:
+            self._again.add(visit.key)  # it may have been looked at a moment before it ended
+        elif self._is_known(visit):
+            return
+        elif len(self._open) < OPEN_LIMIT:
             self._start(visit)
         elif len(self._heard) < MAX_HEARD:
             self._heard[visit.key] = visit
@@ -129,6 +135,7 @@ class Deliverer:
 
     async def close(self, seconds: float) -> None:
         """Give what is under way so long to end; another deliverer tries the rest again."""
+        self._closing = True
         if self._open:
             await asyncio.wait(self._open.values(), timeout=seconds)
         for task in self._open.values():
@@ -199,7 +206,12 @@ class Deliverer:
 
     def _done(self, visit: Visit) -> None:
         del self._open[visit.key]
-        if (following := self._lanes.next()) is not None:
+        if self._closing:
+            return
+        if visit.key in self._again:
+            self._again.discard(visit.key)
+            self._start(Visit(*visit.key))
+        elif (following := self._lanes.next()) is not None:
             self._waiting.discard(following.key)
             self._start(following)
         elif self._heard:

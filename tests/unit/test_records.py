@@ -53,6 +53,17 @@ def create(records: Records, job: Job) -> Job:
 # A job
 
 
+def test_a_webhook_is_queued_after_the_job_is_whole() -> None:
+    store = WatchedStore()
+    job = create(Records(store), make_job().model_copy(update={"webhook_url": "https://receiver.example/"}))
+    assert store.changes[-2:] == [
+        f"put index/alice/{keys(store, 'index/alice/')[0].removeprefix('index/alice/')}",
+        f"put webhooks/{int(NOON.timestamp() * 1000) + 60_000}/{job.id}/live",
+    ]
+    Records(store).erase(job.id)
+    assert keys(store) == []
+
+
 def test_create_writes_the_mark_first() -> None:
     store = WatchedStore()
     job = create(Records(store), make_job())

@@ -1,10 +1,12 @@
 """Webhooks over days: every event is delivered at least once and none is dropped, whoever is killed when."""
 
+import asyncio
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from producer_api.webhooks.schedule import DELAYS, next_look, next_try, retry_af
 from schemas.errors import ErrorInfo, StoreUnavailable
 from schemas.jobs import LIVE_RUN, Job
 from schemas.webhooks import WebhookState
+from tests.support.api import until
 from tests.support.receivers import Receiver
 from tests.support.stores import WatchedStore, keys
 from tests.support.webhooks import NOON, Bench, Clock, FileClock
@@ -134,6 +137,48 @@ async def test_an_end_that_is_heard_is_told_at_once_and_once(bench):
         assert receiver.ids() == {f"{job_id}/live": 1, f"{late}/live": 1}
         assert bench.clock.passed == timedelta(0)
     assert keys(bench.store, "webhooks/") == []
+
+
+async def test_an_end_that_is_heard_while_the_run_is_looked_at_is_told(bench):
+    """The look comes a moment too early, and finds that the run has not ended."""
+    with Receiver() as receiver:
+        deliverer = bench.deliverer()
+        await bench.turn(deliverer)
+        job = Job(id="01960001-0000-7000-8000-000000000001", owner="a", created_at=NOON, webhook_url=receiver.url)
+        bench.records.create(job, None)
+        looking, go_on = threading.Event(), threading.Event()
+        look = bench.records.has_run
+
+        def slow(*run: str) -> bool:
+            looking.set()
+            return go_on.wait(30) and look(*run)
+
+        bench.records.has_run = slow
+        deliverer.ended(job.id, LIVE_RUN)
+        await asyncio.to_thread(looking.wait, 30)
+        bench.records.put_error(job.id, LIVE_RUN, ErrorInfo(code="engine_failed", detail="no"))
+        deliverer.ended(job.id, LIVE_RUN)
+        go_on.set()
+        await deliverer.settled()
+        await deliverer.close(0)
+        assert receiver.ids() == {f"{job.id}/live": 1}
+
+
+async def test_what_is_closed_begins_nothing(bench):
+    with Receiver() as receiver:
+        go_on = threading.Event()
+        receiver.answer = lambda received: 200 if go_on.wait(30) else 500
+        jobs = [bench.ended_job(number, receiver.url) for number in range(1, 3 * TO_ONE_HOST)]
+        deliverer = bench.deliverer()
+        await deliverer.turn()
+        await until(lambda: len(receiver.received) == TO_ONE_HOST)
+        closing = asyncio.create_task(deliverer.close(30))
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing
+        assert len(receiver.received) == TO_ONE_HOST
+        await bench.deliver()
+        assert receiver.ids() == dict.fromkeys((f"{job_id}/live" for job_id in jobs), 1)
 
 
 async def test_one_of_two_delivers_and_the_other_takes_over(bench):
