@@ -17,6 +17,7 @@ from producer_api.webhooks.admission import webhook_of
 from schemas.errors import RunExists, StoreUnavailable, TooManyRuns, TurnstreamError, UnknownOperation
 from schemas.events import continued
 from schemas.jobs import LIVE_RUN, Job, Params
+from turnstream.further_runs import begin
 from turnstream.operations import Operations
 from turnstream.records import Mark, MarkState, Records, RunRequest
 from turnstream.settings import Settings
@@ -107,15 +108,9 @@ class Reruns:
             raise
 
     def _begin(self, job: Job, run: str, mark: Mark) -> bool:
-        """Put the mark, unless a twin of this call or one that was broken off has put its own; False where the run was accepted
-        already. Raises JobNotFound where the job was erased meanwhile: the erasure did not see the mark. Blocks.
-        """
-        before = self._records.mark(job.id, run)
-        if self._records.ended(job.id, run) if before is None else before.state is MarkState.QUEUED:
+        """False where the run was accepted already. Raises JobNotFound. Blocks."""
+        if not begin(self._records, job.id, run, mark):
             return False
-        if before is None:
-            self._records.put_first_mark(job.id, run, mark)
-        self._records.job(job.id)
         self._records.queue_first_webhook(job, run)
         return True
 
