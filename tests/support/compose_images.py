@@ -1,5 +1,6 @@
 """What the images of docker-compose.yml bring: here, folders of this machine that are bound to where the image has them."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -112,6 +113,7 @@ exec java $KAFKA_HEAP_OPTS -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.con
 @cache
 def _kafka() -> Image:
     scratch = Path(tempfile.mkdtemp(prefix="turnstream-kafka-image-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     home = Kafka(scratch / "unused").home
     script = scratch / "run"
     script.write_text(KAFKA_RUN)
