@@ -65,6 +65,8 @@ class Records(Runs, Webhooks, Idempotency, DeadLetters, Agreements, Replays, His
             job = self.job(job.id)
         points.passing("intake.recorded")
         self.store.put(_index_key(job), b"")
+        if job.claim is not None and not self.has_job(job.id):  # given up meanwhile, where the same came twice at once
+            self.store.delete(_index_key(job))
         points.passing("intake.indexed")
         self.queue_first_webhook(job, LIVE_RUN)
         return job
@@ -158,15 +160,19 @@ class Records(Runs, Webhooks, Idempotency, DeadLetters, Agreements, Replays, His
         A mark comes first and goes last that workers never touch: what is interrupted here is ended by the sweep.
         """
         self.put_mark(job_id, ERASURE, Mark(state=MarkState.ERASING, at=datetime.now(UTC)))
+        again: str | None = None
         with suppress(JobNotFound, Damaged):  # it did not get so far, or somebody else is further with this
             job = self.job(job_id)
+            self.store.delete(_index_key(job))
             if job.claim is not None:
                 self.forget_claim(job.claim, job_id)
-            self.store.delete(_index_key(job))
+                again = _index_key(job)
             for run in self.run_names(job_id):
                 self.unqueue_webhooks(self.job_of_run(job_id, run), run)
         # Before the rest: who still writes something of it looks for this one afterwards, and removes what it wrote.
         self.store.delete(_job_key(job_id))
+        if again is not None:  # its twin has not looked yet, or finds that the job is gone
+            self.store.delete(again)
         self.store.delete_prefix(f"jobs/{job_id}/")
         for run in self.marked_runs(job_id):
             self.remove_mark(job_id, run)
