@@ -91,9 +91,13 @@ def replay_of(name: str) -> list[str]:
     return ["replay", "--from", "3h", "--to", "30m", "--run", name]
 
 
-def until_ended(field: Ground, records: Records, name: str, jobs: list[str]) -> None:
-    until(lambda: all(records.ended(job, name) for job in jobs), LIMIT)
-    until(lambda: not list(records.pending()), LIMIT)
+def until_ended(records: Records, name: str, jobs: list[str]) -> None:
+    """A run is asked after until it has its end, and no longer: to look costs the store something."""
+    left, deadline = jobs, time.monotonic() + LIMIT
+    while left := [job for job in left if not records.ended(job, name)]:
+        assert time.monotonic() < deadline, f"{len(left)} runs have no end"
+        time.sleep(0.5)
+    until(lambda: not any(run == name for _, run, _ in records.pending()), LIMIT)
 
 
 def alone(field: Ground, stack: Stack, seconds: float) -> list[float]:
@@ -112,18 +116,10 @@ def beside(field: Ground, stack: Stack, records: Records, jobs: list[str]) -> tu
         replay = field.start(*replay_of(CALM))
         assert replay.wait(LIMIT) == 0, (field.folder / "command.log").read_text()
         published = time.monotonic() - began
-        until_ended_beside(records, jobs)
+        until_ended(records, CALM, jobs)
     seconds = time.monotonic() - began
     until(lambda: load.accepted.keys() <= {job for job, _ in field.began()}, LIMIT)
     return waits(field, load), published, seconds
-
-
-def until_ended_beside(records: Records, jobs: list[str]) -> None:
-    left = list(jobs)
-    deadline = time.monotonic() + LIMIT
-    while left := [job for job in left if not records.ended(job, CALM)]:
-        assert time.monotonic() < deadline, f"{len(left)} runs have no end"
-        time.sleep(1.0)
 
 
 def killed(field: Ground, stack: Stack, records: Records, jobs: list[str], kills: int, pace: float) -> Counter[str]:
@@ -145,7 +141,7 @@ def killed(field: Ground, stack: Stack, records: Records, jobs: list[str], kills
             struck["worker"] += 1
             until(lambda pid=pid: stack.pids.get("worker") not in {None, pid}, 120)
     assert replay.wait(LIMIT) == 0, (field.folder / "command.log").read_text()[-5000:]
-    until_ended(field, records, STORMY, jobs)
+    until_ended(records, STORMY, jobs)
     return struck
 
 
@@ -183,6 +179,7 @@ def trial(folder: Path, kind: str, jobs: int, kills: int, *, baseline: float, pa
         after = load_average()
         struck = killed(field, stack, records, past, kills, pace)
         computed = field.computed()
+        until(lambda: not list(records.pending()), LIMIT)
         found = list(breaches(field, stack, records, past, (CALM, STORMY)))
     return {
         "stack": kind,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -116,19 +117,21 @@ def make_past(
     records: Records, names: Sequence[str], *, hours_ago: float = 1, params: Mapping[str, Any] | None = None
 ) -> list[str]:
     """A job for each name of a recording, accepted so long ago and done; their ids. None of them is on any topic."""
-    random, ids = Random(7), list[str]()  # noqa: S311 - not for secrets
+    random = Random(7)  # noqa: S311 - not for secrets
     at = datetime.now(UTC) - timedelta(hours=hours_ago)
-    for number, name in enumerate(names):
+
+    def made(number: int, name: str) -> Job:
         accepted = at + timedelta(milliseconds=number)
-        job = Job(
-            id=id_at(accepted, random),
-            params=dict(params or {}),
-            owner="anonymous",
-            created_at=accepted,
-            audio=AudioInfo(filename=name, size=len(AUDIO), sha256="0" * 64),
-        )
+        audio = AudioInfo(filename=name, size=len(AUDIO), sha256="0" * 64)
+        id_ = id_at(accepted, random)
+        return Job(id=id_, params=dict(params or {}), owner="anonymous", created_at=accepted, audio=audio)
+
+    def keep(job: Job) -> None:
         records.create(job, io.BytesIO(AUDIO))
         records.put_result(job.id, LIVE_RUN, result(job.id))
         records.remove_mark(job.id, LIVE_RUN)
-        ids.append(job.id)
-    return ids
+
+    jobs = [made(number, name) for number, name in enumerate(names)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(keep, jobs))
+    return [job.id for job in jobs]
