@@ -4,7 +4,6 @@ tests/support/documents.py says how a page is written for this. Blocks that are 
 reason.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,26 +13,19 @@ import pytest
 from tests.support import recordings
 from tests.support.documents import Block, Page, pages
 from tests.support.reader import Reader, translated
-from tests.support.real import REAL_KAFKA, REASON
-from tests.support.servers import Kafka, Minio
 from tests.support.stack import CLEAN, Stack, running_stack
 from turnstream.ports import free_port
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
-ON_KAFKA = [pytest.mark.real, pytest.mark.skipif(REAL_KAFKA not in os.environ, reason=REASON)]
+READ = [page for page in pages() if any(block.executed for block in page.blocks)]
 LEFT_OUT = [block for page in pages() for block in page.blocks if not block.executed]
 SCRIPTED = {"ENGINE": "scripted"}
 
 
-def read_pages() -> list:
-    read = [page for page in pages() if any(block.executed for block in page.blocks)]
-    return [pytest.param(page, id=page.name, marks=ON_KAFKA if page.stack[0] == "real" else ()) for page in read]
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """For all pages that want no settings of their own."""
+    """For all pages that want none of their own."""
     with running_stack(tmp_path_factory.mktemp("shared"), **SCRIPTED) as stack:
         yield stack
 
@@ -44,7 +36,7 @@ def opened() -> Iterator[ExitStack]:
         yield opened
 
 
-@pytest.mark.parametrize("page", read_pages())
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
 def test_a_page(page: Page, tmp_path: Path, opened: ExitStack, request: pytest.FixtureRequest):
     (folder := tmp_path / "folder").mkdir()
     for name in page.recordings:
@@ -52,12 +44,10 @@ def test_a_page(page: Page, tmp_path: Path, opened: ExitStack, request: pytest.F
     kind, settings = page.stack
     addresses = {port: f"127.0.0.1:{free_port()}" for port in page.ports}
     env = SCRIPTED | {name: translated(value, addresses) for name, value in settings.items()}
-    if kind == "real":
-        env |= on_real_servers(tmp_path, opened)
     if kind in ("none", "own"):
         env |= {"DATA_DIR": "data", "PORT": addresses.setdefault("8000", "127.0.0.1:0").rpartition(":")[2]}
     else:
-        alone = env != SCRIPTED
+        alone = kind == "alone" or env != SCRIPTED
         stack: Stack = (
             opened.enter_context(running_stack(tmp_path, **env)) if alone else request.getfixturevalue("shared")
         )
@@ -70,17 +60,6 @@ def test_a_page(page: Page, tmp_path: Path, opened: ExitStack, request: pytest.F
         for block in page.blocks:
             if block.executed:
                 reader.read(block)
-
-
-def on_real_servers(folder: Path, opened: ExitStack) -> dict[str, str]:
-    kafka = opened.enter_context(Kafka(folder / "kafka"))
-    minio = opened.enter_context(Minio(folder / "minio"))
-    return {
-        "BROKER": "kafka",
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.address,
-        "OBJECT_STORE": "minio",
-        **minio.environment,
-    }
 
 
 def record(path: Path) -> None:

@@ -20,8 +20,8 @@ A comment before the block says why the test does not run it, or which one does:
     <!-- not run: there is no Docker on every machine that runs the tests -->
     <!-- run by tests/e2e/test_demo.py -->
 
-Comments anywhere say what a page stands on. `<!-- stack: none -->`; `own`: the page starts it; `real`: on Apache Kafka and
-MinIO; else the embedded one. Then its settings, such as `<!-- stack: WEBHOOK_ALLOW_HTTP=true -->`. `<!-- files: a/monday.wav -->`
+Comments anywhere say what a page stands on. `<!-- stack: none -->`; `own`: the page starts it; `alone`: one that no other page
+uses; else one for many pages. Then its settings, such as `<!-- stack: alone RETRY_DELAYS=0,0,0 -->`. `<!-- files: a/monday.wav -->`
 are recordings that are there, beside those which a command names without a folder. What follows `<!-- before` is typed before
 the rest, and may fail.
 """
@@ -110,7 +110,7 @@ class Page:
 
     @property
     def stack(self) -> tuple[str, dict[str, str]]:
-        """Its kind (shared, none, own or real), and the settings that it wants."""
+        """Its kind (shared, alone, own or none), and the settings that it wants."""
         kind, env = "shared", {}
         for word in shlex.split(self._comments("stack:")):
             name, equals, value = word.partition("=")
