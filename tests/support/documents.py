@@ -21,9 +21,9 @@ A comment before the block says why the test does not run it, or which one does:
     <!-- run by tests/e2e/test_demo.py -->
 
 Comments anywhere say what a page stands on. `<!-- stack: none -->`; `own`: the page starts it; `alone`: one that no other page
-uses; else one for many pages. Then its settings, such as `<!-- stack: alone RETRY_DELAYS=0,0,0 -->`. `<!-- files: a/monday.wav -->`
-are recordings that are there, beside those which a command names without a folder. What follows `<!-- before` is typed before
-the rest, and may fail.
+uses; else one for many pages. Then its settings, such as `<!-- stack: alone RETRY_DELAYS=0,0,0 -->`.
+`<!-- files: a/monday.wav -->` are recordings that are there, beside those which a command names without a folder. What follows
+`<!-- before` is typed before the rest, and may fail.
 """
 
 import re
