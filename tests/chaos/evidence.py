@@ -22,8 +22,9 @@ from turnstream.bus.base import Bus
 from turnstream.object_store.base import ObjectStore
 from turnstream.operations import installed, result_topics
 
-END_LIMIT, STILL_LIMIT = 600.0, 150.0
-"""Seconds until nothing is left to do, and until less is left than before."""
+END_LIMIT = {"scripted": 600.0, "pyannote": 1800.0}
+STILL_LIMIT = {"scripted": 150.0, "pyannote": 450.0}
+"""Seconds until nothing is left to do, and until less is left than before, with each engine."""
 LOOK = 1.0
 READERS = 16
 CONSUMED = (Topic.JOBS, Topic.JOBS_RETRY)
@@ -72,11 +73,11 @@ class Evidence:
 
 async def all_done(where: Field, bus: Bus, say: Callable[[str], None]) -> bool:
     """Wait until everything is up, no mark is left, and all that was published is committed; False if that takes too long."""
-    store = await asyncio.to_thread(where.store)
+    store, engine = await asyncio.to_thread(where.store), where.settings.engine
     began = moved = time.monotonic()
     least = sys.maxsize
     try:
-        while time.monotonic() < min(began + END_LIMIT, moved + STILL_LIMIT):
+        while time.monotonic() < min(began + END_LIMIT[engine], moved + STILL_LIMIT[engine]):
             left, of = await _left(where, bus, store)
             if not left:
                 return True

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from getpass import getuser
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,8 @@ SETTINGS = {
 }
 STEP_LIMIT = {"scripted": "10", "pyannote": "60"}
 STOP_LIMIT = 15.0
+LIBRARIES = frozenset({f"torchinductor_{getuser()}", ".ses"})
+"""What libraries of the real model keep in TMPDIR: one folder or file, however often they start."""
 
 
 class Field:
@@ -137,7 +140,8 @@ class Field:
     def spools(self) -> list[str]:
         """What lies where uploads and waveforms are spooled."""
         places = (self.stack.data_dir / "spool", self.folder / "tmp")
-        return [str(path.relative_to(self.folder)) for place in places if place.exists() for path in place.rglob("*")]
+        found = [path.relative_to(self.folder) for place in places if place.exists() for path in place.rglob("*")]
+        return [str(path) for path in found if not LIBRARIES.intersection(path.parts)]
 
 
 @contextmanager
