@@ -9,7 +9,7 @@ STACK ?= embedded
 KILLS ?= 200
 SEED ?= 1
 MINUTES ?= 15
-CASES ?= tests/e2e/test_production.py
+TESTS ?= tests/e2e/test_production.py
 CASES ?= 5000
 BIN := .venv/bin
 
@@ -33,8 +33,8 @@ test-real: venv ## Run the contracts and the stack on Apache Kafka and MinIO; wa
 test-containers: venv ## Run the same on containers of Apache Kafka and MinIO; wants Docker, says so without.
 	@$(BIN)/python -m tests.support.containers -- $(BIN)/python -m pytest tests/contract tests/e2e -m real
 
-test-compose: venv ## Start docker-compose.yml by its own command lines without Docker, and test on it (CASES=...); wants root on Linux, too.
-	@$(BIN)/python -m tests.support.compose -- $(BIN)/python -m pytest $(CASES)
+test-compose: venv ## Start docker-compose.yml by its own command lines without Docker, and test on it (TESTS=...); wants root on Linux, too.
+	@$(BIN)/python -m tests.support.compose -- $(BIN)/python -m pytest $(TESTS)
 
 chaos: venv ## Kill everything under load, and look whether anything was lost: STACK=embedded|local KILLS=200 SEED=1.
 	@$(BIN)/python -m tests.chaos --stack $(STACK) --kills $(KILLS) --seed $(SEED) $(if $(OUT),--out '$(OUT)')

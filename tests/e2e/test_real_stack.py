@@ -1,6 +1,6 @@
 """The stack on Apache Kafka and MinIO, with the scripted engine: jobs go their way, and outlive kill -9 in the middle.
 
-Under `make test-compose CASES=tests/e2e/test_real_stack.py` it is the production stack of docker-compose.yml.
+Under `make test-compose TESTS=tests/e2e/test_real_stack.py` it is the production stack of docker-compose.yml.
 """
 
 import asyncio
