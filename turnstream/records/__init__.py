@@ -18,7 +18,6 @@
     dead-letters/<sha256>                                a value too large for the dead letter topic
     dead-letters/requeued/<topic id>/<offset>            where a dead letter that names no run was published again
     replays/<name>/request.json                          what a replay was asked for
-    replays/<name>/tally.json                            how far its publisher came
     replays/<name>/cancelled.json                        it was cancelled
     replay-groups/<group>.json                           what a group of workers apart from the live one computes
     leases/<name>                                        who does what only one process should do
@@ -33,7 +32,7 @@ from turnstream.records.idempotency import Promise, Word, key_name
 from turnstream.records.jobs import Records
 from turnstream.records.marks import ERASURE, Mark, MarkState
 from turnstream.records.objects import Damaged
-from turnstream.records.replays import ReplayGroup, ReplayRequest, ReplayTally, Source
+from turnstream.records.replays import ReplayGroup, ReplayRequest, Source
 from turnstream.records.runs import Attempts, RunRequest
 from turnstream.records.webhooks import QueuedWebhook, Webhook
 
@@ -51,7 +50,6 @@ __all__ = [
     "Records",
     "ReplayGroup",
     "ReplayRequest",
-    "ReplayTally",
     "RunRequest",
     "Source",
     "Webhook",

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from schemas.base import Value
 from schemas.jobs import JobState, OperationName, Params, RunName
 from turnstream.object_store.base import ObjectNotFound, exists
-from turnstream.records.objects import Damaged, Objects
+from turnstream.records.objects import Objects
 
 _ROOT = "replays/"
 
@@ -32,18 +32,6 @@ class ReplayRequest(Value):
     source: Source = Source.RECORD
     asked: dict[str, str] = Field(default_factory=dict, description="the bounds as they were typed")
     by: str = ""
-    at: AwareDatetime
-
-
-class ReplayTally(Value):
-    """How far the publisher of a replay came when it last said so."""
-
-    published: int = Field(description="since it was last started; the next three likewise")
-    there: int
-    left: int
-    failed: int
-    total: int = Field(description="jobs to be looked at")
-    ended: bool = Field(description="whether it came to its end")
     at: AwareDatetime
 
 
@@ -77,15 +65,6 @@ class Replays(Objects):
             name, _, what = info.key.removeprefix(_ROOT).partition("/")
             if what == "request.json" and (request := self.replay(name)) is not None:
                 yield name, request
-
-    def note_tally(self, name: str, tally: ReplayTally) -> None:
-        self._put(_key(name, "tally"), tally)
-
-    def tally(self, name: str) -> ReplayTally | None:
-        try:
-            return self._get(_key(name, "tally"), ReplayTally)
-        except (ObjectNotFound, Damaged):
-            return None
 
     def cancel_replay(self, name: str, at: datetime) -> None:
         """For good: who publishes it stops soon, and it is not taken up again."""

@@ -7,6 +7,8 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
+
 from schemas.errors import (
     InfrastructureError,
     InvalidRequest,
@@ -22,7 +24,7 @@ from turnstream.bus.base import Bus, Reaches
 from turnstream.further_runs import FurtherRuns
 from turnstream.operations import Operations
 from turnstream.publishing import requested
-from turnstream.records import Glimpse, Records, ReplayRequest, ReplayTally, RunRequest, Source
+from turnstream.records import Glimpse, Records, ReplayRequest, RunRequest, Source
 from turnstream.replay import candidates
 from turnstream.replay.asking import params_of
 from turnstream.replay.pace import Pace
@@ -35,10 +37,10 @@ T = TypeVar("T")
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether the replay was cancelled."""
-NOTE_EVERY = 5.0
-"""Seconds between two notes of the tally."""
-PATIENCE = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds that one job waits for a broker or a store that is away, before each of its further tries."""
+TRIES = 8
+"""Of one job, where a broker or a store is away."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds between the first two of them, then twice as many each time, and at most."""
 
 
 class Publisher:
@@ -84,19 +86,17 @@ class Publisher:
         """After `look`. Ends early where the replay is cancelled meanwhile; then nothing of it is left to be computed."""
         self._further = await FurtherRuns.on(self._bus, self._records, SOURCE)
         work = asyncio.ensure_future(self._all(self._ask, at_once, tell))
-        beside = [asyncio.ensure_future(self._until_cancelled()), asyncio.ensure_future(self._note_for_ever())]
+        cancelled = asyncio.ensure_future(self._until_cancelled())
         try:
-            await asyncio.wait({work, beside[0]}, return_when=asyncio.FIRST_COMPLETED)
-            self.cancelled = beside[0].done()
-            if not self.cancelled:
-                await work
+            await asyncio.wait({work, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            self.cancelled = cancelled.done()
+            await (cancelled if self.cancelled else work)
         finally:
-            for task in (work, *beside):
-                task.cancel()
-            await asyncio.gather(work, *beside, return_exceptions=True)
+            work.cancel()
+            cancelled.cancel()
+            await asyncio.gather(work, cancelled, return_exceptions=True)
         if self.cancelled:
             await cancel_runs(self._settings, self._bus, self._records, self._name, self._request, lambda _: None)
-        await self._note(ended=not self.cancelled)
         return self._tally
 
     async def rehearse(self, at_once: int, tell: Callable[[Tally], None]) -> Tally:
@@ -196,8 +196,6 @@ class Publisher:
         del params
         return not await asyncio.to_thread(self._records.has_run, job.id, self._name)
 
-    # Beside
-
     async def _until_cancelled(self) -> None:
         while True:
             with suppress(InfrastructureError):
@@ -205,31 +203,22 @@ class Publisher:
                     return
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _note_for_ever(self) -> None:
-        while True:
-            await self._note(ended=False)
-            await asyncio.sleep(NOTE_EVERY)
-
-    async def _note(self, *, ended: bool) -> None:
-        tally = ReplayTally(
-            published=self._tally.done,
-            there=self._tally.there,
-            left=self._tally.left,
-            failed=self._tally.failed,
-            total=self.total,
-            ended=ended,
-            at=datetime.now(UTC),
-        )
-        with suppress(InfrastructureError):  # the next one says it
-            await asyncio.to_thread(self._records.note_tally, self._name, tally)
-
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """A broker or a store that is away for a moment ends no replay. Raises its error in the end."""
-    for delay in PATIENCE:
-        try:
-            return await ask()
-        except InfrastructureError as error:
-            log.info("waiting %g s: %s", delay, error.detail)
-        await asyncio.sleep(delay)
-    return await ask()
+
+    async def call() -> T:
+        return await ask()
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(InfrastructureError),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    return await retrying(call)
+
+
+def _tell(state: RetryCallState) -> None:
+    log.info("waiting %g s: %s", state.upcoming_sleep, state.outcome.exception() if state.outcome else None)
