@@ -55,7 +55,7 @@ class Idempotency(Objects):
             *_, last = ("", *(info.key for info in self.store.list(f"{ROOT}{name}/")))
             if not last:
                 return f"{name}/{0:06d}", None
-            with suppress(ObjectNotFound):  # followed by another one, and removed, since it was listed
+            with suppress(ObjectNotFound):  # forgotten since it was listed
                 return last.removeprefix(ROOT), self._get(last, Promise)
 
     def claim_key(self, last: str, job_id: str, fingerprint: str) -> str | None:
@@ -80,15 +80,18 @@ class Idempotency(Objects):
         return said is None or said.word is not Word.ACCEPTED
 
     def forget_claim(self, claim: str, job_id: str) -> None:
-        """The job is being erased: its key is free, and nothing speaks of the job any more."""
+        """The job is being erased: its key is free, and nothing speaks of the job any more.
+
+        Entries are blanked and not removed: somebody may be about to write the one after what was last a moment ago.
+        """
         if self._claimed(claim, job_id) is None:
             return
         verdict = _following(claim)
         said = self._say(verdict, _promise(Word.RELEASED))
         if said is not None and said.word is Word.ACCEPTED:
             self._say(_following(verdict), _promise(Word.RELEASED))
-            self.forget_promise(verdict)
-        self.forget_promise(claim)
+            self._put(ROOT + verdict, _promise(Word.RELEASED))
+        self._put(ROOT + claim, _promise(Word.RELEASED))
 
     def old_promises(self, before: datetime) -> Iterator[str]:
         """Entries that were made before then, those of one log in their order."""
@@ -105,6 +108,7 @@ class Idempotency(Objects):
         return said.job_id if said is not None and said.word is Word.RELEASED else None
 
     def forget_promise(self, entry: str) -> None:
+        """An old one: nobody is about to write the next."""
         self.store.delete(ROOT + entry)
 
     def _claimed(self, claim: str, job_id: str) -> Promise | None:
