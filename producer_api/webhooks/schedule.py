@@ -37,6 +37,6 @@ def retry_after(header: str | None, now: datetime) -> float:
         return float(header[:9])
     try:
         date = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or an offset of many digits
         return 0.0
     return max((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds(), 0.0)

@@ -1,6 +1,7 @@
 """One try to deliver: a single request to an address that was checked, whose answer is read as far as its status."""
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,8 @@ from producer_api.webhooks.signing import Signer
 from schemas.errors import WebhookRefused
 from schemas.webhooks import WebhookAttempt
 from turnstream import __version__
+
+log = logging.getLogger("turnstream.webhooks")
 
 TOTAL_LIMIT = 15.0
 """Seconds a try may take in all, the resolution of the name included."""
@@ -92,6 +95,9 @@ class Sender:
             error = f"too slow: {type(caught).__name__}"
         except (OSError, httpx.TransportError) as caught:
             error = f"no connection: {caught or type(caught).__name__}"[:300]
+        except Exception as caught:  # a try that breaks as nobody thought of is one of ten, and not made for ever
+            log.exception("the webhook %s could not be sent", id_)
+            error = f"not sent: {type(caught).__name__}"
         attempt = WebhookAttempt(at=at, seconds=round(time.monotonic() - began, 3), status=status, error=error)
         return Answer(attempt, wait, refused)
 

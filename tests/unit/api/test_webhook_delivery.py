@@ -79,6 +79,8 @@ def test_a_receiver_may_ask_for_more_time_and_not_for_less():
         ("Fri, 01 May 2026 12:01:00 GMT", 60),
         ("Fri, 01 May 2026 11:00:00 GMT", 0),
         ("Fri, 99 May 2026 11:00:00 GMT", 0),
+        (f"Fri, 01 May {'9' * 30} 11:00:00 GMT", 0),
+        (f"Fri, 01 May 2026 11:00:00 +{'9' * 30}", 0),
     ],
 )
 def test_retry_after(header, seconds):

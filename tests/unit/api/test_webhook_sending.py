@@ -235,6 +235,14 @@ async def test_a_name_server_that_never_answers(monkeypatch):
     assert answer.attempt.error == "no answer within 0.3 s"
 
 
+async def test_what_nobody_thought_of_is_a_failed_try():
+    async def broken(host: str, port: int):
+        raise OverflowError("the receiver said something odd")
+
+    answer = await sent("http://receiver.test/", NOWHERE, broken)  # type: ignore[arg-type]
+    assert (answer.outcome, answer.attempt.error) == ("unanswered", "not sent: OverflowError")
+
+
 async def test_nobody_listens():
     answer = await sent(f"http://{closed_port()}/")
     assert (answer.outcome, answer.attempt.status) == ("unanswered", None)
