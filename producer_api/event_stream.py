@@ -18,8 +18,8 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from producer_api.addresses import result_address
 from producer_api.results import POLL, POLL_LIMIT, Waiter
-from producer_api.routes.answers import result_address
 from producer_api.service import Service
 from schemas.errors import JobNotFound, StoreUnavailable
 from schemas.jobs import Job, JobState, JobView

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse, Response
 
+from producer_api.addresses import address
 from producer_api.idempotency import REPLAYED
 from schemas.errors import (
     AudioEmpty,
@@ -32,7 +33,7 @@ from schemas.errors import (
     from_info,
 )
 from schemas.formats import JSON
-from schemas.jobs import LIVE_RUN, JobView
+from schemas.jobs import JobView
 from turnstream.records import Ending
 
 JOB_ERRORS = (Unauthorized, JobNotFound, InvalidRequest, StoreUnavailable)
@@ -58,8 +59,6 @@ INTAKE_ERRORS = (
     KeyInUse,
     KeyReused,
 )
-
-
 RUN_ERRORS = (
     Unauthorized,
     JobNotFound,
@@ -78,10 +77,6 @@ RUN_ERRORS = (
 )
 
 
-def address(job_id: str, run: str = LIVE_RUN) -> str:
-    return f"/api/v1/jobs/{job_id}" + ("" if run == LIVE_RUN else f"?run={run}")
-
-
 def handed_in(view: JobView, headers: Mapping[str, str] | None = None, *, status: int = 202) -> Response:
     where = {"Location": address(view.id, view.run), **(headers or {})}
     return JSONResponse(view.model_dump(mode="json", exclude_none=True), status_code=status, headers=where)
@@ -90,10 +85,6 @@ def handed_in(view: JobView, headers: Mapping[str, str] | None = None, *, status
 def replayed(said: bool) -> dict[str, str]:
     """The header of an answer to what was submitted before, under the same Idempotency-Key."""
     return {REPLAYED: "true"} if said else {}
-
-
-def result_address(job_id: str, run: str = LIVE_RUN) -> str:
-    return f"/api/v1/jobs/{job_id}/result" + ("" if run == LIVE_RUN else f"?run={run}")
 
 
 def json_result(job_id: str, ending: Ending, headers: Mapping[str, str]) -> Response:

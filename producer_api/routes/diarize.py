@@ -7,12 +7,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from producer_api.addresses import address
 from producer_api.idempotency import IdempotencyKey
 from producer_api.intake import new_job_id
 from producer_api.openapi import diarize_form, example
 from producer_api.order import order_of
 from producer_api.problems import declare
-from producer_api.routes.answers import INTAKE_ERRORS, address, handed_in, json_result, replayed
+from producer_api.routes.answers import INTAKE_ERRORS, handed_in, json_result, replayed
 from producer_api.service import Owner, TheService
 from producer_api.waiting import Prefer, Preferences, applied
 from schemas.errors import Busy, EngineFailed, JobCancelled, WaitExpired

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from producer_api.addresses import address
 from producer_api.cancelling import cancel
 from producer_api.idempotency import IdempotencyKey
 from producer_api.intake import new_job_id
@@ -18,7 +19,6 @@ from producer_api.routes.answers import (
     INTAKE_ERRORS,
     JOB_ERRORS,
     RUN_ERRORS,
-    address,
     handed_in,
     raise_failure,
     replayed,

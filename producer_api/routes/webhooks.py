@@ -1,23 +1,22 @@
 """The webhook of a run: what became of it, and sending it once more."""
 
 from datetime import UTC, datetime
-from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
+from producer_api.addresses import address
 from producer_api.problems import declare
-from producer_api.routes.answers import JOB_ERRORS, address
+from producer_api.routes.answers import JOB_ERRORS
+from producer_api.routes.jobs import Run
 from producer_api.service import Owner, Service, TheService
 from producer_api.webhooks.admission import require_webhooks
 from schemas.errors import ResultNotReady, WebhookNotFound, WebhooksDisabled
-from schemas.jobs import LIVE_RUN, Job, RunName
+from schemas.jobs import LIVE_RUN, Job
 from schemas.webhooks import WebhookState, WebhookView
 from turnstream.records import Webhook
 
 router = APIRouter(prefix="/api/v1/jobs/{job_id}/webhook", tags=["webhooks"])
-
-Run = Annotated[RunName, Query(description="name of the computation; the first one is `live`")]
 
 
 @router.get("", response_model_exclude_none=True, responses=declare(*JOB_ERRORS, WebhookNotFound))

@@ -2,7 +2,8 @@
 
 import json
 
-from schemas.jobs import LIVE_RUN, Job, JobState, JobView
+from producer_api.addresses import result_address
+from schemas.jobs import Job, JobState, JobView
 from schemas.webhooks import WebhookData, WebhookPayload
 from turnstream.operations import Operations
 from turnstream.records import Ending, Records
@@ -40,9 +41,7 @@ class Payloads:
             return WebhookData(job=view)
         small = len(ending.body) <= RESULT_LIMIT
         return WebhookData(
-            job=view, result=json.loads(ending.body) if small else None, result_url=self._result_url(job.id, run)
+            job=view,
+            result=json.loads(ending.body) if small else None,
+            result_url=self._public_url + result_address(job.id, run),
         )
-
-    def _result_url(self, job_id: str, run: str) -> str:
-        query = "" if run == LIVE_RUN else f"?run={run}"
-        return f"{self._public_url}/api/v1/jobs/{job_id}/result{query}"
