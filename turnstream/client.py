@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +43,7 @@ from schemas.errors import (
 from schemas.jobs import DEFAULT_OPERATION, JobPage, JobRuns, JobView, Lane
 from schemas.results import DiarizationResult
 from turnstream.patience import Passing, Patience
+from turnstream.retry_after import read_retry_after
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -108,8 +108,8 @@ class Client:
         """Upload a recording as it is read from the disk, and return the accepted job. Operations that take no recording
         have None for `path`.
 
-        `sent` hears the size of each piece. Without an `idempotency_key` it is tried
-        again only where the service certainly kept nothing; with one, whatever broke: the service makes one job of all tries.
+        `sent` hears the size of each piece. Without an `idempotency_key` it is tried again only where the service certainly
+        kept nothing; with one, whatever broke: the service makes one job of all tries.
         """
         if isinstance(params, Form):
             params = params.model_dump(exclude_defaults=True)
@@ -264,17 +264,10 @@ def _from_service(response: httpx.Response) -> bool:
 
 
 def _retry_after(response: httpx.Response, error: TurnstreamError) -> float | None:
-    """Seconds after which a service that took nothing asks to be tried again: a number, or a date (RFC 9110, 10.2.3)."""
-    asked = response.headers.get("retry-after", "")
+    """Seconds after which a service that took nothing asks to be tried again."""
     if response.status_code not in {429, 503} and not isinstance(error, KeyInUse):
         return None
-    if asked.isdecimal():
-        return float(asked)
-    try:
-        at = parsedate_to_datetime(asked)
-    except ValueError:
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return read_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
 
 
 def _sendable(name: str) -> str:

@@ -1,8 +1,7 @@
 """When a webhook is tried again: soon at first, then less and less often, for about 75 hours."""
 
-import email.utils
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 _HOUR = 3600.0
 DELAYS = (5.0, 300.0, 1800.0, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR)
@@ -27,16 +26,3 @@ def next_look(asked_for: datetime, now: datetime) -> datetime:
     """At a run that has not ended: after as long as it has waited already."""
     least, most = LOOKS
     return now + min(max(now - asked_for, least), most)
-
-
-def retry_after(header: str | None, now: datetime) -> float:
-    """Seconds that a receiver asks for, as a number or as a date (RFC 9110); 0 where it says neither."""
-    if not header:
-        return 0.0
-    if header.isdecimal():
-        return float(header[:9])
-    try:
-        date = email.utils.parsedate_to_datetime(header)
-    except (ValueError, OverflowError):  # a year or an offset of many digits
-        return 0.0
-    return max((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds(), 0.0)

@@ -15,11 +15,11 @@ import httpx
 
 from producer_api.threads import Threads
 from producer_api.webhooks.guard import Address, Guard, Target
-from producer_api.webhooks.schedule import retry_after
 from producer_api.webhooks.signing import Signer
 from schemas.errors import WebhookRefused
 from schemas.webhooks import WebhookAttempt
 from turnstream import __version__
+from turnstream.retry_after import read_retry_after
 
 log = logging.getLogger("turnstream.webhooks")
 
@@ -86,7 +86,7 @@ class Sender:
         try:
             async with asyncio.timeout(TOTAL_LIMIT):
                 status, asked = await self._post(self._guard.check(url), self._signer.headers(id_, at, body), body)
-                wait = retry_after(asked, at)
+                wait = read_retry_after(asked, at) or 0.0
         except WebhookRefused as caught:
             error, refused = caught.detail, True
         except TimeoutError:

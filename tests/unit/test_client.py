@@ -13,6 +13,7 @@ import pytest
 from schemas.errors import (
     AudioUnreadable,
     BrokerUnavailable,
+    Busy,
     FileUnusable,
     InternalError,
     OperationDisabled,
@@ -186,6 +187,14 @@ def test_the_moment_that_a_service_asks_for_may_be_a_date(pauses: list[float], s
     client, _ = serve(problem(status, "busy", **{"retry-after": at}), job())
     assert client.job("x").id == JOB["id"]
     assert 0 <= pauses[0] <= 8
+
+
+def test_a_moment_that_cannot_be_read_is_none(pauses: list[float]):
+    never = f"Fri, 01 May {'9' * 30} 11:00:00 GMT"
+    client, _ = serve(problem(503, "busy", **{"retry-after": never}))
+    with pytest.raises(Busy):
+        client.job("x")
+    assert not pauses
 
 
 def test_patience_may_be_without_end_and_is_told_what_it_waits_for(recording: Path, pauses: list[float]):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from producer_api.webhooks.lanes import AT_ONCE, TO_FAILING, TO_ONE_HOST, WAITING, Lanes, Visit
-from producer_api.webhooks.schedule import DELAYS, next_look, next_try, retry_after
+from producer_api.webhooks.schedule import DELAYS, next_look, next_try
 from schemas.errors import ErrorInfo, StoreUnavailable
 from schemas.jobs import LIVE_RUN, Job
 from schemas.webhooks import WebhookState
@@ -65,26 +65,6 @@ def test_a_receiver_may_ask_for_more_time_and_not_for_less():
     assert next_try(1, NOON, 120) == NOON + timedelta(seconds=120)
     assert next_try(1, NOON, 1e9) == NOON + timedelta(hours=24)
     assert next_try(3, NOON, 1) > NOON + timedelta(minutes=20)
-
-
-@pytest.mark.parametrize(
-    "header, seconds",
-    [
-        (None, 0),
-        ("", 0),
-        ("120", 120),
-        ("-5", 0),
-        ("soon", 0),
-        ("9" * 400, 999_999_999),
-        ("Fri, 01 May 2026 12:01:00 GMT", 60),
-        ("Fri, 01 May 2026 11:00:00 GMT", 0),
-        ("Fri, 99 May 2026 11:00:00 GMT", 0),
-        (f"Fri, 01 May {'9' * 30} 11:00:00 GMT", 0),
-        (f"Fri, 01 May 2026 11:00:00 +{'9' * 30}", 0),
-    ],
-)
-def test_retry_after(header, seconds):
-    assert retry_after(header, NOON) == seconds
 
 
 async def test_what_a_receiver_asks_for_is_kept(bench):
