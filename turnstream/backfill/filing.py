@@ -104,6 +104,8 @@ class Filing:
                     digest.update(block)
         except OSError as error:
             raise FileUnusable(f"{path}: {error.strerror}") from error
+        except ValueError as error:  # a zero byte, as `find -print0` ends names with
+            raise FileUnusable(f"{str(path)[:200]!r} is no name of a file: a list has one a line") from error
         self._state.note_hash(path, about, digest.hexdigest())
         return digest.hexdigest()
 

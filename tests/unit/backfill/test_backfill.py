@@ -92,6 +92,15 @@ def test_what_is_no_recording_is_told_and_stops_nothing(service, archive, fill: 
     assert not (archive / FAILURES).exists()
 
 
+def test_a_line_that_can_be_no_name_is_told_and_stops_nothing(archive, fill: Fill, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{archive}/one.wav\0{archive}/two.wav\0\n{archive}/two.wav\n")
+    assert not fill(listed, out=tmp_path / "out")
+    [(code, _)] = failures(tmp_path / "out").values()
+    assert code == "file_unusable"
+    assert len(results(tmp_path / "out")) == 2
+
+
 def test_a_job_that_failed_is_computed_once_more_by_the_next_call(service, archive, fill: Fill):
     service.trouble.failing = {"two.wav"}
     assert not fill(archive)
