@@ -120,6 +120,7 @@ class Deliverer:
     async def turn(self) -> float:
         """Begin to send what is due; returns the seconds until the next turn. Raises StoreUnavailable."""
         if not await self._lead():
+            self._metrics.webhooks_due(0, 0.0)  # who leads says it now
             return LOOK
         everything, self._missed, self._skipped = self._missed, False, False
         try:

@@ -63,8 +63,15 @@ class Bench:
         self._resolve = resolve
         self._settings = Settings(_env_file=None, **LOCAL | settings)  # type: ignore[arg-type]
 
-    def deliverer(self) -> Deliverer:
-        return Deliverer(self._settings, self.records, installed(), Metrics(), clock=self.clock, resolve=self._resolve)
+    def deliverer(self, metrics: Metrics | None = None) -> Deliverer:
+        return Deliverer(
+            self._settings,
+            self.records,
+            installed(),
+            metrics or Metrics(),
+            clock=self.clock,
+            resolve=self._resolve,
+        )
 
     def ended_job(self, number: int, url: str) -> str:
         """One whose run ended just now, and whose end nobody heard."""

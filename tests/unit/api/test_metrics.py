@@ -7,9 +7,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from producer_api.census import Census
+from producer_api.metrics import Metrics
+from producer_api.webhooks import deliverer
 from schemas.topics import Layout, Topic
 from tests.support.api import Api, multipart, until
 from tests.support.metrics import documented, exported, samples
+from tests.support.webhooks import Bench, Clock
+from turnstream.object_store.memory import MemoryStore
 from turnstream.records import Mark, MarkState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,6 +121,21 @@ def test_a_partition_tells_whose_it_is():
     for place, slot in layout.slot.items():
         assert "/".join(layout.place(2 * layout.slots + slot)) == place
     assert layout.place(layout.slots - 1) is None
+
+
+async def test_who_does_not_deliver_any_more_says_nothing_of_what_is_due(monkeypatch):
+    monkeypatch.setattr(deliverer, "LEASE", 0.0)
+    bench, metrics = Bench(MemoryStore(), Clock()), Metrics()
+    leader = bench.deliverer(metrics)
+    try:
+        await leader.turn()
+        metrics.webhooks_due(3, 600.0)
+        assert bench.records.take_lease(deliverer.LEASE_NAME, "another", 60)
+        await leader.turn()
+        found = samples(metrics.exposition("")[0].decode())
+        assert found["turnstream_webhook_oldest_due_seconds"] == found["turnstream_webhooks_due"] == 0
+    finally:
+        await leader.close(0)
 
 
 async def test_a_call_whose_caller_left_is_counted_too(api, blip):
