@@ -94,13 +94,11 @@ class Results:
                 del self._waiters[key]
 
     async def wait(self, waiter: Waiter, seconds: float) -> Ending | None:
-        """How the run ended; None where it has not within `seconds`, or the service is stopping."""
+        """How the run ended; None where it has not within `seconds`, or the service is stopping. Looked at once in any case."""
         deadline = time.monotonic() + seconds
         pause = POLL
         while not self._released:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
+            left = max(deadline - time.monotonic(), 0.0)
             try:
                 async with asyncio.timeout(min(pause, left)):
                     await waiter.heard.wait()
@@ -108,7 +106,7 @@ class Results:
                 pause = min(pause * 1.5, POLL_LIMIT)
             waiter.heard.clear()
             ending = await self._look(waiter)
-            if ending is not None:
+            if ending is not None or time.monotonic() >= deadline:
                 return ending
         return None
 

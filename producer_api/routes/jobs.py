@@ -69,7 +69,8 @@ async def submit(request: Request, service: TheService, owner: Owner, key: Idemp
     headers = replayed(job.id != job_id) | waited
     if ending is not None:
         return handed_in(await service.view(job), headers, status=200)
-    return handed_in(service.first_sight(job), headers)
+    seen = service.heard(job, LIVE_RUN) if waited else None
+    return handed_in(seen or service.first_sight(job), headers)
 
 
 @router.get("", response_model_exclude_none=True, responses=declare(Unauthorized, InvalidRequest, StoreUnavailable))

@@ -8,6 +8,7 @@ from producer_api import results
 from producer_api.waiting import Preferences, read_preferences
 from schemas.topics import Topic
 from tests.support.api import complete, is_problem, until, working
+from tests.unit.api.test_jobs import tell_progress
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,25 @@ async def test_a_submission_that_does_not_end_in_time_is_answered_as_ever(start,
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
         assert answer.headers["preference-applied"] == "wait=1"
         assert "preference-applied" not in (await submit(api, blip, "wait=soon")).headers
+
+
+async def test_a_submission_whose_job_has_begun_meanwhile_says_so(api, blip):
+    call = asyncio.create_task(submit(api, blip, "wait=1"))
+    await until(lambda: api.bus.records(Topic.JOBS))
+    [record] = api.bus.records(Topic.JOBS)
+    await tell_progress(api, record.key.decode(), 0.5)
+    answer = await call
+    assert (answer.status_code, answer.json()["state"]) == (202, "running")
+    assert answer.json()["progress"]["fraction"] == 0.5
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/diarize/file"])
+async def test_who_waits_no_second_still_gets_what_is_there(api, blip, path):
+    call = {"files": {"audio": ("a.wav", blip.read_bytes())}, "headers": {"Prefer": "wait=0", "Idempotency-Key": "k"}}
+    await api.client.post(path, **call)
+    [record] = api.bus.records(Topic.JOBS)
+    await complete(api, record.key.decode())
+    assert (await api.client.post(path, **call)).status_code == 200
 
 
 @pytest.mark.parametrize("what", ["", "/result"])
