@@ -24,7 +24,7 @@ from processor.delivery import Delivery, again
 from processor.held import Held, Stage
 from processor.receipts import Receipt
 from schemas.errors import ErrorInfo, ReplayRefused
-from schemas.jobs import LIVE_RUN, RUN_NAME, JobState, Lane
+from schemas.jobs import LIVE_RUN, RUN_NAMES, JobState, Lane, is_run_name
 from schemas.topics import Topic
 from turnstream.bus.base import Bus, Record
 from turnstream.records import Mark, Records, ReplayGroup, RunRequest
@@ -45,10 +45,8 @@ class Apart:
         """As they are typed. Raises ReplayRefused."""
         if not _GROUP.fullmatch(group):
             raise ReplayRefused(f"{group[:60]!r} is no name of a group: letters, digits, dots, - and _")
-        if not re.fullmatch(RUN_NAME, run) or run == LIVE_RUN:
-            raise ReplayRefused(
-                f"{run[:60]!r} is no name of another run: lower-case letters, digits, dots, - and _, and not {LIVE_RUN}"
-            )
+        if not is_run_name(run) or run == LIVE_RUN:
+            raise ReplayRefused(f"{run[:60]!r} is no name of another run: {RUN_NAMES}, and not {LIVE_RUN}")
         return cls(group, run, read_time(since, datetime.now(UTC)))
 
     def settings(self, settings: Settings) -> Settings:

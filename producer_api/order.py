@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from producer_api.form import AUDIO_FIELDS, Upload
 from producer_api.problems import invalid
 from schemas.errors import InvalidRequest, UnknownOperation
-from schemas.jobs import DEFAULT_OPERATION, Lane, Params, RunName
+from schemas.jobs import DEFAULT_OPERATION, RUN_NAMES, Lane, Params, is_run_name
 from schemas.operation import Operation
 from turnstream.operations import Operations, load
 from turnstream.settings import Settings
@@ -16,7 +16,6 @@ from turnstream.settings import Settings
 WEBHOOK_FIELD = "webhook_url"
 JOB_FIELDS = ("operation", "lane", WEBHOOK_FIELD)
 RUN_FIELDS = ("run", WEBHOOK_FIELD)
-_RUN_NAME = TypeAdapter[str](RunName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,8 @@ def read_run(upload: Upload, operation: Operation, params: Params) -> tuple[str 
     taken_back = upload.emptied - set(RUN_FIELDS)
     _require_known(operation, (*given, *taken_back), RUN_FIELDS)
     name = upload.fields.get("run")
-    if name is not None and not _is_run_name(name):
-        raise InvalidRequest(
-            f"{name[:100]!r} is no name of a run: 1 to 63 lower-case letters, digits, "
-            "dots, - and _, the first one a letter or a digit"
-        )
+    if name is not None and not is_run_name(name):
+        raise InvalidRequest(f"{name[:100]!r} is no name of a run: {RUN_NAMES}")
     kept = {field: value for field, value in params.items() if field not in taken_back}
     return name, _validated(operation, kept | given)
 
@@ -94,11 +90,3 @@ def _validated(operation: Operation, fields: Mapping[str, object]) -> Params:
         return operation.params.model_validate(fields).model_dump(mode="json", exclude_none=True)
     except ValidationError as error:
         raise invalid(error) from None
-
-
-def _is_run_name(text: str) -> bool:
-    try:
-        _RUN_NAME.validate_python(text)
-    except ValidationError:
-        return False
-    return True

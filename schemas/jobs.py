@@ -17,6 +17,7 @@ JobId = Annotated[
 RUN_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 RunName = Annotated[str, StringConstraints(pattern=RUN_NAME)]
 """The name of one computation of a job; the first is LIVE_RUN, a replay brings its own."""
+RUN_NAMES = "1 to 63 lower-case letters, digits, dots, - and _, the first one a letter or a digit"
 
 OPERATION_NAME = r"^[a-z][a-z0-9-]{0,30}$"
 OperationName = Annotated[str, StringConstraints(pattern=OPERATION_NAME)]
@@ -32,6 +33,10 @@ MAX_SPEAKERS = 100
 MAX_DURATION_EDIT = 60.0
 """Seconds up to which gaps may be filled and turns dropped."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+
+
+def is_run_name(text: str) -> bool:
+    return re.fullmatch(RUN_NAME, text) is not None
 
 
 class Lane(StrEnum):

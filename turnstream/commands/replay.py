@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
-from schemas.jobs import LIVE_RUN, JobState, RunName
+from schemas.jobs import LIVE_RUN, RUN_NAMES, JobState, is_run_name
 from turnstream import options
 from turnstream.commands.app import app, example
 from turnstream.settings import Settings
@@ -31,12 +30,8 @@ def _run_name(text: str | None) -> str | None:
     """Raises BadParameter."""
     if text is None:
         return None
-    try:
-        TypeAdapter(RunName).validate_python(text)
-    except ValidationError:
-        raise typer.BadParameter(
-            f"{text!r} is no name of a run: 1 to 63 lower-case letters, digits, dots, - and _, the first one a letter or a digit"
-        ) from None
+    if not is_run_name(text):
+        raise typer.BadParameter(f"{text!r} is no name of a run: {RUN_NAMES}")
     if text == LIVE_RUN:
         raise typer.BadParameter(f"{LIVE_RUN} is the first run of each job: give the replay another name")
     return text
