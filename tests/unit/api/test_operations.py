@@ -75,7 +75,7 @@ async def test_a_recording_that_is_wanted_is_missed(api, operation):
 async def test_a_field_of_another_operation_is_refused_with_those_of_this_one(api, operation, field):
     document = is_problem(await speak(api, operation=operation, **{field: "2"}), 422, "invalid_request")
     audio = ["audio", "file"] if WITH_SPEAK[operation].audio else []
-    takes = ", ".join((*audio, "operation", "lane", *WITH_SPEAK[operation].params.model_fields))
+    takes = ", ".join((*audio, "operation", "lane", "webhook_url", *WITH_SPEAK[operation].params.model_fields))
     assert document["detail"] == f"{operation} takes no field {field!r}; it takes {takes}"
 
 
