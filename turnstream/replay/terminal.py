@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from datetime import datetime
 
@@ -22,6 +23,8 @@ from turnstream.replay.standing import Standing, standing
 from turnstream.resumable import Tally
 from turnstream.settings import Settings
 
+NICE = 10
+"""On a machine that it shares with API, worker, broker and store it takes the processor time that these leave."""
 WIDTH = 40
 """Columns of the bar that `status` shows."""
 
@@ -30,6 +33,7 @@ def replay(settings: Settings, order: Order, *, at_once: int, ahead: int, rehear
     """Ask for the runs that are missing; with `rehearse` only say how many these are. False where some could not be asked for,
     or the replay was cancelled. Raises ReplayRefused.
     """
+    os.nice(NICE)
     return asyncio.run(_replay(settings, order, at_once, ahead, rehearse))
 
 
