@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.jobs import JobState, JobView
-from tests.bench.report import command, head
+from tests.bench.report import command, head, write
 from tests.support.stack import Stack, running_stack
 from turnstream.backfill.names import FAILURES
 from turnstream.client import Client
@@ -216,10 +216,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="turnstream-") as folder:
         found = trial(Path(folder), arguments.files, arguments.kills, arguments.pace, arguments.seed)
-    report = json.dumps({**head(command("tests.chaos.backfill"), "httpx", "tenacity"), **found}, indent=2) + "\n"
-    if arguments.out is not None:
-        arguments.out.write_text(report)
-    print(report)
+    report = {**head(command("tests.chaos.backfill"), "httpx", "tenacity"), **found}
+    write(arguments.out, report)
+    print(json.dumps(report, indent=2))
     return 1 if found["breaches"] else 0
 
 

@@ -25,7 +25,8 @@ from tests.support.real import REAL_KAFKA, REASON
 from tests.support.servers import Kafka, Minio
 from tests.support.stack import Stack, running_stack
 from tests.support.stores import REAL_MINIO
-from tests.support.subscribing import PAGE, Subscriber, publish, records, until_read
+from tests.support.subscribing import PAGE, Subscriber, publish, until_read
+from tests.support.topics import records
 from tests.support.waiting import until
 from turnstream.client import Client
 

@@ -95,11 +95,6 @@ class Fleet:
         self.start_took = max(self.start_took, time.monotonic() - began)
         return self.workers[index]
 
-    async def start_again(self, index: int) -> None:
-        """One that has ended, under its name; returns when it has its partitions."""
-        self.launch(index)
-        await self.until(lambda: self.ready(index), START_LIMIT)
-
     def launch(self, index: int | None = None) -> int:
         """Start a worker, or one that has ended again, and do not wait for it."""
         index = len(self.workers) if index is None else index

@@ -1,7 +1,6 @@
 """A stack for end-to-end tests: `turnstream up` as a user starts it, in a directory and on ports of its own."""
 
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from schemas.topics import Topic
+from tests.support.topics import records
 from tests.support.waiting import until
 from turnstream import run_dir
 from turnstream.background import Background
@@ -75,27 +74,8 @@ class Stack:
 
     def event_ids(self, topic: Topic = Topic.DIARIZATION_RESULTS) -> Counter[str]:
         """The ids of the events that the broker has in a topic now, and how often it has each."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": uuid.uuid4().hex,
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        ids: Counter[str] = Counter()
-        left = len(partitions)
-        while left:
-            message = consumer.poll(10)
-            assert message is not None, "the broker went quiet"
-            if message.error():
-                left -= 1
-            else:
-                ids[dict(message.headers())["ce_id"].decode()] += 1
-        consumer.close()
-        return ids
+        found = records(self.bootstrap, [topic])
+        return Counter(dict(message.headers() or [])["ce_id"].decode() for message in found)
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the stack, grandchildren included."""

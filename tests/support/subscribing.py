@@ -5,14 +5,14 @@ import re
 import signal
 import subprocess
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from tests.support.documents import ROOT, Block, page
+from tests.support.topics import records
 from tests.support.waiting import until
 
 PAGE = page(ROOT / "docs" / "subscribe.md")
@@ -76,37 +76,6 @@ class Subscriber:
 
     def __exit__(self, *failure: object) -> None:
         self.stop()
-
-
-def records(bootstrap: str, topics: Iterable[str]) -> list[Message]:
-    """All that a broker has of these topics now, as far as it is committed."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": uuid.uuid4().hex,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
-    try:
-        partitions = [
-            TopicPartition(topic, number, OFFSET_BEGINNING)
-            for topic in topics
-            for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ]
-        consumer.assign(partitions)
-        found, left = [], len(partitions)
-        while left:
-            message = consumer.poll(10)
-            assert message is not None, "the broker went quiet"
-            if message.error():
-                left -= 1
-            else:
-                found.append(message)
-        return found
-    finally:
-        consumer.close()
 
 
 def publish(bootstrap: str, message: Message, headers: dict[str, bytes], value: bytes) -> None:
