@@ -64,7 +64,7 @@ def one_line(error: TurnstreamError | ValidationError) -> str:
     if isinstance(error, TurnstreamError):
         return error.detail
     first = error.errors()[0]
-    name = ".".join(map(str, first["loc"]))
-    setting = name.upper() if error.title == "Settings" else name
+    of_settings = error.title == "Settings"  # what is below a setting is how pydantic came to its type
+    where = str(first["loc"][0]).upper() if of_settings and first["loc"] else ".".join(map(str, first["loc"]))
     says = str(first["msg"]).removeprefix("Value error, ")
-    return f"{setting}: {says}" if setting else says
+    return f"{where}: {says}" if where else says

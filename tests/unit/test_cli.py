@@ -125,6 +125,13 @@ def test_a_setting_that_is_not_valid_is_named(capsys: pytest.CaptureFixture[str]
     assert err.count("\n") == 1
 
 
+def test_a_part_of_a_setting_that_is_not_valid_is_told_by_the_name_of_the_setting(capsys, monkeypatch):
+    monkeypatch.setenv("WEBHOOK_ALLOWED_NETWORKS", "10.0.0.0/8,10.0.0.1/8")
+    code, _, err = run(capsys, "doctor")
+    assert code == 2
+    assert err.startswith("turnstream: WEBHOOK_ALLOWED_NETWORKS: ")
+
+
 @pytest.mark.parametrize(("error", "code"), [(PortTaken("taken"), 2), (ServiceUnreachable("away"), 1)])
 def test_errors_of_the_tree_end_with_their_exit_code(capsys, monkeypatch, error, code: int):
     def fail(*_, **__):
