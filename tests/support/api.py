@@ -78,7 +78,7 @@ class Api:
         return response.json()["id"]
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - a condition of the outside has no event
             await asyncio.sleep(0.005)
