@@ -125,7 +125,7 @@ class Deliverer:
         everything, self._missed, self._skipped = self._missed, False, False
         try:
             return await self._go_through(everything=everything)
-        except TurnstreamError:
+        except Exception:
             self._missed = True
             raise
 
