@@ -42,10 +42,8 @@ LONG = 6
 LIVES = 4
 """Of a role, over half of the time, that say something about growth from life to life."""
 MIB = 1 << 20
-ALLOWED = {"memory": 24 * MIB, "files": 26, "threads": 16}
-"""What a process may gain in as long as the soak lasts: less is noise of allocators, of a worker's two connections for each of
-its 13 partitions, which open when it first has an end to tell there, and of a pool of 16 threads that fills.
-"""
+ALLOWED = {"memory": 24 * MIB, "files": 10, "threads": 6}
+"""What a process may gain in as long as the soak lasts: less is noise of allocators, pools and open connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +105,7 @@ def _growth(role: str, measure: str, lives: list[list[Sample]], length: float) -
     values = [[(sample.at, float(getattr(sample, measure))) for sample in life] for life in lives]
     starts = [(life[0][0], median(value for _, value in life[:LONG])) for life in values]
     enough = len(starts) >= LIVES and starts[-1][0] - starts[0][0] >= length / 2
-    aged = [(sample.age, float(getattr(sample, measure))) for life in lives for sample in life]
-    within = min(slope(*values), rise(aged))
-    return Growth(role, measure, within * length, slope(starts) * length if enough else 0.0)
-
-
-def rise(aged: Points) -> float:
-    """How fast the most that old processes have gets more than the most that young ones have. Pools that fill, and connections
-    that are opened again after their server died, have a slope in some lives, but the same most in all of them.
-    """
-    middle = median(age for age, _ in aged)
-    young, old = [each for each in aged if each[0] <= middle], [each for each in aged if each[0] > middle]
-    if not old:
-        return 0.0
-    return (max(v for _, v in old) - max(v for _, v in young)) / (max(old)[0] - max(young)[0])
+    return Growth(role, measure, slope(*values) * length, slope(starts) * length if enough else 0.0)
 
 
 class Sampler:
