@@ -5,21 +5,12 @@ Every number has a method named after what happened; what waits and what is open
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from processor.engines.base import Worked
 from processor.moments import Queues, QueuesCollector, Standstill, StandstillCollector
 from schemas.jobs import JobState, Lane
-
-disable_created_metrics()  # a second series beside each counter, which Prometheus does not read in this format
+from turnstream.exposition import Exposition
 
 LOAD_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 WAIT_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 900, 3600)
@@ -29,12 +20,12 @@ FACTORS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 """Upper bounds of the histograms' buckets."""
 
 
-class Metrics:
+class Metrics(Exposition):
     """Of one worker, in a registry of its own."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        super().__init__()
+        registry = self.registry
         self._resident: set[str] = set()
         self._loads = Counter("turnstream_model_loads", "Models loaded", ["model"], registry=registry)
         self._unloads = Counter("turnstream_model_unloads", "Models unloaded", ["model", "reason"], registry=registry)
@@ -112,7 +103,7 @@ class Metrics:
 
     def follow(self, queues: Callable[[], Queues]) -> None:
         """Ask `queues` at each scrape what waits and what is open. To be called once."""
-        self._registry.register(QueuesCollector(queues))
+        self.registry.register(QueuesCollector(queues))
 
     def weigh(self, engine: Callable[[], int]) -> None:
         """Ask at each scrape how many bytes the engine process holds."""
@@ -120,7 +111,7 @@ class Metrics:
 
     def watch(self, standstill: Callable[[], Standstill]) -> None:
         """Ask at each scrape how the worker gets on. To be called once."""
-        self._registry.register(StandstillCollector(standstill))
+        self.registry.register(StandstillCollector(standstill))
 
     def loaded(self, model: str, seconds: float, size: int) -> None:
         """A model was loaded and takes `size` bytes."""
@@ -189,8 +180,3 @@ class Metrics:
     def set_aside(self, code: str) -> None:
         """A record goes to the dead letter topic."""
         self._dead_letters.labels(code).inc()
-
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """All of it and its media type: Prometheus' text format, or OpenMetrics where `accept` asks for that."""
-        encode, media_type = choose_encoder(accept)
-        return encode(self._registry), media_type

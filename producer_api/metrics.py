@@ -6,20 +6,11 @@ route stands for all its addresses.
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from producer_api.census import Census
 from schemas.jobs import Job
-
-disable_created_metrics()  # a second series beside each counter, which Prometheus does not read in this format
+from turnstream.exposition import Exposition
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 UPLOAD_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
@@ -28,12 +19,12 @@ SWEEP_SECONDS = (0.01, 0.1, 1, 5, 10, 30, 60, 300, 1800)
 """Upper bounds of the histograms' buckets."""
 
 
-class Metrics:
+class Metrics(Exposition):
     """Of one API process, in a registry of its own."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        super().__init__()
+        registry = self.registry
         self._calls = Counter(
             "turnstream_http_requests", "Calls answered", ["method", "route", "status"], registry=registry
         )
@@ -169,8 +160,3 @@ class Metrics:
         """So many are due, the first of them since `oldest` seconds; said by the process that delivers."""
         self._webhooks_due.set(count)
         self._webhook_age.set(oldest)
-
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it and its media type: Prometheus' text format, or OpenMetrics where `accept` asks for that."""
-        encode, media_type = choose_encoder(accept)
-        return encode(self.registry), media_type

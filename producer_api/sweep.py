@@ -8,11 +8,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import islice
 from typing import TypeVar
 
 from producer_api.broker_watch import BrokerWatch
@@ -130,7 +129,7 @@ class Sweeper:
         kept, census = await self._look(), Census(self._watch.layout, datetime.now(UTC))
         done: Counter[Action] = Counter()
         marks = self._records.pending()
-        while batch := await self._threads.run(_take, marks, CONCURRENCY):
+        while batch := await self._threads.take(marks, CONCURRENCY):
             for _, _, mark in batch:
                 census.count(mark)
             done.update(await asyncio.gather(*(self._settle(pending, kept) for pending in batch)))
@@ -206,7 +205,7 @@ class Sweeper:
         """Those of Idempotency-Keys that need not be remembered any longer."""
         kept = max(self._settings.idempotency_seconds, self._settings.accepting_limit)
         old = self._records.old_promises(datetime.now(UTC) - timedelta(seconds=kept))
-        while batch := await self._threads.run(_take, old, CONCURRENCY):
+        while batch := await self._threads.take(old, CONCURRENCY):
             await asyncio.gather(*(self._threads.run(self._forget_promise, entry) for entry in batch))
 
     def _forget_promise(self, entry: str) -> None:
@@ -222,7 +221,3 @@ class Sweeper:
             await self._threads.run(self._records.remove_mark, job_id, run)
             return
         await self._publisher.republish(job, run, topic_id, mark)
-
-
-def _take(found: Iterator[T], count: int) -> list[T]:
-    return list(islice(found, count))

@@ -23,6 +23,7 @@ def _seconds(help_: str) -> typer.models.OptionInfo:
     return typer.Option(min=0, max=MAX_DURATION_EDIT, metavar="SECONDS", help=help_, rich_help_panel=TURNS)
 
 
+WhichOperation = Annotated[str, typer.Option(help="diarize, transcribe, transcript, or what a plug-in adds.")]
 NumSpeakers = Annotated[int | None, _speakers("Exact number of speakers, when known.")]
 MinSpeakers = Annotated[int | None, _speakers("At least so many.")]
 MaxSpeakers = Annotated[int | None, _speakers("At most so many.")]

@@ -7,9 +7,7 @@ its holder dies another takes over. Who takes it looks through the whole queue, 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
 
 from producer_api.metrics import Metrics
 from producer_api.threads import Threads
@@ -24,7 +22,7 @@ from schemas.jobs import JobKey
 from schemas.webhooks import WebhookState
 from turnstream import points
 from turnstream.operations import Operations
-from turnstream.records import QueuedWebhook, Records
+from turnstream.records import Records
 from turnstream.records.webhooks import milliseconds
 from turnstream.settings import Settings
 
@@ -155,7 +153,7 @@ class Deliverer:
         due, oldest, following = 0, now, None
         queue = self._records.queued_webhooks()
         while (following is None or everything) and await self._lead():
-            batch = await self._threads.run(_take, queue)
+            batch = await self._threads.take(queue, BATCH)
             for queued in batch:
                 if queued.due > now:
                     following = following or queued.due
@@ -253,7 +251,3 @@ class Deliverer:
         elif failed:
             said = answer.attempt.error or answer.attempt.status
             log.info("job %s, run %s: its webhook was not taken by %s: %s", *visit.key, ready.host, said)
-
-
-def _take(queue: Iterator[QueuedWebhook]) -> list[QueuedWebhook]:
-    return list(islice(queue, BATCH))

@@ -30,9 +30,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - one for each option
             metavar="DIR|LIST", help="A folder, or a list of paths, one a line; - reads them.", show_default=False
         ),
     ],
-    operation: Annotated[
-        str, typer.Option(help="diarize, transcribe, transcript, or what a plug-in adds.")
-    ] = DEFAULT_OPERATION,
+    operation: options.WhichOperation = DEFAULT_OPERATION,
     num_speakers: options.NumSpeakers = None,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,

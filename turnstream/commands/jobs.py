@@ -28,9 +28,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
             help="A recording in any usual format; none where the operation takes none.", show_default=False
         ),
     ] = None,
-    operation: Annotated[
-        str, typer.Option(help="diarize, transcribe, transcript, or what a plug-in adds.")
-    ] = DEFAULT_OPERATION,
+    operation: options.WhichOperation = DEFAULT_OPERATION,
     num_speakers: options.NumSpeakers = None,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
