@@ -227,7 +227,7 @@ class _Pool(urllib3.PoolManager):
         super().__init__(
             maxsize=CONNECTIONS,
             timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, timeout / TRIES), read=timeout / TRIES),
-            retries=urllib3.Retry(
+            retries=_Retry(
                 total=TRIES - 1,
                 backoff_factor=0.2,
                 status_forcelist=[429, 500, 502, 503, 504],
@@ -251,6 +251,14 @@ class _Pool(urllib3.PoolManager):
             # The header is not among the signed ones, which S3 allows.
             kw["headers"] = {**kw["headers"], "If-None-Match": "*"}
         return super().urlopen(method, url, redirect=redirect, **kw)
+
+
+class _Retry(urllib3.Retry):
+    """Tries a PUT again that MinIO refuses as 403 or 404: one whose folder it removed in that moment, with a neighbour."""
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        removed_folder = method == "PUT" and status_code in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+        return removed_folder or super().is_retry(method, status_code, has_retry_after)
 
 
 def _makes_object(method: str, url: str) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.soak import EVERY, MIB, Growth, Sample, growths
+from tests.chaos.schedule import Act, Fault, Victim
+from tests.chaos.soak import EVERY, MIB, Growth, Sample, growths, spared
 
 LENGTH = 900.0
 
@@ -42,3 +43,20 @@ def test_warming_up_and_noise_are_none():
 
 def test_a_life_that_is_not_long_enough_says_nothing():
     assert growths(lives(lambda age, at: at * MIB, each=50.0), LENGTH) == []
+
+
+@pytest.mark.parametrize(
+    ("act", "victim", "point", "spared_act"),
+    [
+        (Act.KILL, Victim.API, None, Act.STOP),
+        (Act.KILL, Victim.BROKER, "delivery.stored", Act.STOP),  # whom it strikes there is the worker
+        (Act.LEAVE, Victim.WORKER, None, Act.STOP),
+        (Act.KILL, Victim.BROKER, None, Act.KILL),
+        (Act.KILL, Victim.WORKER, "engine.opened", Act.KILL),
+        (Act.JOIN, Victim.WORKER, None, Act.JOIN),
+    ],
+)
+def test_whoever_is_to_live_long_is_stopped_and_not_killed(
+    act: Act, victim: Victim, point: str | None, spared_act: Act
+):
+    assert spared(Fault(1.0, act, victim, point, hold=2.0, pick=0.5)).act is spared_act

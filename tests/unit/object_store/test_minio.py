@@ -107,6 +107,20 @@ def test_a_short_outage_is_waited_out(server: S3Server, store: MinioStore) -> No
     assert requests.seen == ["PUT"] * TRIES
 
 
+@pytest.mark.parametrize(("status", "code"), [("403 Forbidden", "AccessDenied"), ("404 Not Found", "NoSuchKey")])
+def test_a_write_whose_folder_went_with_a_neighbour_is_tried_again(
+    server: S3Server, store: MinioStore, status: str, code: str
+) -> None:
+    refuse = answer(status, s3_error(code), Content_Type="application/xml")
+    server.fault = requests = Requests(refuse, times=TRIES - 1)
+    store.put("k", b"x")
+    assert requests.seen == ["PUT"] * TRIES
+    server.fault = requests = Requests(refuse, times=1)
+    with pytest.raises((StoreUnavailable, ObjectNotFound)):
+        store.get("k")
+    assert requests.seen == ["GET"]
+
+
 def test_a_server_that_wants_a_long_pause_is_unavailable_at_once(server: S3Server, store: MinioStore) -> None:
     xml = s3_error("SlowDown")
     server.fault = Requests(answer("503 Slow", xml, Retry_After="120", Content_Type="application/xml"))
@@ -243,7 +257,8 @@ def test_a_bucket_that_another_process_just_made_is_ours_too(server: S3Server, c
 
 
 def test_a_bucket_that_vanished_is_made_again(server: S3Server, store: MinioStore) -> None:
-    server.fault = Requests(answer("404 Not Found", s3_error("NoSuchBucket"), Content_Type="application/xml"), times=1)
+    gone = answer("404 Not Found", s3_error("NoSuchBucket"), Content_Type="application/xml")
+    server.fault = Requests(gone, times=TRIES)
     with pytest.raises(StoreUnavailable, match="NoSuchBucket"):
         store.put("k", b"x")
     server.fault = requests = Requests(pass_on)
