@@ -12,6 +12,7 @@ import pytest
 from schemas.jobs import JobState
 from tests.support import faulty, recordings
 from tests.support.faulty import FaultyProxy
+from tests.support.probes import GETS_ON, STANDS_STILL, progress
 from tests.support.real import REASON
 from tests.support.servers import Minio
 from tests.support.stack import Stack, running_stack
@@ -27,7 +28,9 @@ pytestmark = [
 ]
 BUCKET = "turnstream-faults"
 AWAY = 10.0
-"""Seconds."""
+"""Seconds, at least."""
+LAG = 0.25
+"""Seconds until a slow store answers. A client waits for one, three times."""
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, minio: Minio, proxy: FaultyP
         RETRY_DELAYS="1,2,4",
         ACCEPTING_LIMIT="20",
         SWEEP_INTERVAL="1",
+        STALL_LIMIT="3",
     ) as stack:
         yield stack
 
@@ -84,6 +88,7 @@ FAULTS: dict[str, Callable[[FaultyProxy], AbstractContextManager[None]]] = {
     "refuses": lambda proxy: proxy.refusing(),
     "hangs": lambda proxy: proxy.failing(faulty.hang),
     "has revoked the key": lambda proxy: proxy.failing(faulty.says(403, "InvalidAccessKeyId")),
+    "has a full disk": lambda proxy: proxy.failing(faulty.on("PUT POST", faulty.says(507, "XMinioStorageFull"))),
 }
 
 
@@ -108,6 +113,7 @@ def test_a_store_that(
             while time.monotonic() - began < AWAY:
                 refused.append(submit(stack, "refused.wav", recording))
             assert not client.ready()
+            until(lambda: progress(stack) == STANDS_STILL, 60)
         assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(503, "store_unavailable")}
         assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
 
@@ -115,6 +121,7 @@ def test_a_store_that(
         for job in jobs:
             *_, last = client.wait(job, timeout=120)
             assert last.state is JobState.SUCCEEDED, last.error
+        until(lambda: progress(stack) == GETS_ON, 60)
 
     until(lambda: not keys(store, "pending/"), 60)
     made = set(keys(store)) - before
@@ -126,3 +133,12 @@ def test_a_store_that(
     assert ends == Counter(jobs)
     told = stack.event_ids()
     assert {f"{job}/live" for job in jobs} <= set(told)
+
+
+def test_a_slow_store_makes_jobs_late_and_fails_none(stack: Stack, proxy: FaultyProxy, recording: bytes):
+    with stack.client() as client, proxy.failing(faulty.slow(LAG)):
+        until(client.ready, 60)
+        jobs = [accepted(stack, name, recording) for name in ["sleep-1.wav"] * 4 + ["fetch-1.wav"] * 4]
+        for job in jobs:
+            *_, last = client.wait(job, timeout=120)
+            assert last.state is JobState.SUCCEEDED, last.error

@@ -175,6 +175,11 @@ def deaf_afterwards(exchange: Exchange) -> None:
     exchange.forward()
 
 
+def on(methods: str, fault: Fault) -> Fault:
+    """The fault for requests of these methods; all others pass."""
+    return lambda exchange: (fault if exchange.method in methods.split() else Exchange.forward)(exchange)
+
+
 def first(times: int, fault: Fault, methods: str = "GET HEAD PUT POST DELETE") -> Fault:
     """The fault for so many requests of these methods; all others pass."""
     left = iter(range(times))
@@ -182,7 +187,7 @@ def first(times: int, fault: Fault, methods: str = "GET HEAD PUT POST DELETE") -
 
     def sometimes(exchange: Exchange) -> None:
         with lock:
-            struck = exchange.method in methods.split() and next(left, None) is not None
+            struck = next(left, None) is not None
         (fault if struck else Exchange.forward)(exchange)
 
-    return sometimes
+    return on(methods, sometimes)

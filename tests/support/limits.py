@@ -1,16 +1,21 @@
-"""Limits of the operating system, put on this process for the length of a test."""
+"""Limits of the operating system, put on processes for the length of a test."""
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def file_size(limit: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes. It stands for a full disk: the system itself refuses the rest."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+def file_size(limit: int, *processes: int) -> Iterator[None]:
+    """These processes, or this one, and whom they start may let no file grow beyond so many bytes. It stands for a full disk:
+    the system itself refuses the rest.
+    """
+    before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in processes or (0,)}
+    for pid, (_, hard) in before.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        for pid, limits in before.items():
+            with suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
