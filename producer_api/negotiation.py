@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from schemas.errors import NotAcceptable
-from schemas.formats import Format, named
+from schemas.formats import OTHER_MEDIA_TYPES, Format, named
 from schemas.turns import Turns
 
 _QVALUE = re.compile(r"(?:0(?:\.\d*)?|1(?:\.0*)?)")
@@ -35,6 +35,7 @@ def _by_accept(formats: Mapping[str, Format], accept: str) -> Format:
 
 def _range(part: str) -> tuple[str, float]:
     media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    media = OTHER_MEDIA_TYPES.get(media, media)
     for parameter in parameters:
         key, _, value = parameter.partition("=")
         if key == "q":

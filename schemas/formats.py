@@ -45,11 +45,13 @@ def to_json(result: Value) -> str:
 
 def to_rttm(result: DiarizationResult | TranscriptResult, which: Turns = Turns.OVERLAPPING) -> str:
     """Rich Transcription Time Marked, one SPEAKER line a turn, the job's id as the file's name. Channels count from 1 there.
+    A turn whose length rounds to no millisecond is left out: some readers refuse such a line, others pass over it.
 
     https://web.archive.org/web/20170119114252/http://www.itl.nist.gov/iad/mig/tests/rt/2009/docs/rt09-meeting-eval-plan-v2.pdf
     (appendix A)
     """
-    return "".join(f"{_rttm_line(result.job_id, turn)}\n" for turn in turns_of(result, which))
+    turns = (turn for turn in turns_of(result, which) if round(turn.end - turn.start, 3) > 0)
+    return "".join(f"{_rttm_line(result.job_id, turn)}\n" for turn in turns)
 
 
 def to_csv(result: DiarizationResult, which: Turns = Turns.OVERLAPPING) -> str:
@@ -118,3 +120,8 @@ DIARIZATION_FORMATS: dict[str, Format] = {"json": JSON, "rttm": RTTM, "csv": CSV
 TRANSCRIPTION_FORMATS: dict[str, Format] = {"json": JSON, "srt": SRT, "vtt": VTT, "text": TEXT, "csv": SAID_CSV}
 TRANSCRIPT_FORMATS: dict[str, Format] = TRANSCRIPTION_FORMATS | {"rttm": RTTM}
 OTHER_NAMES = {"webvtt": "vtt", "txt": "text"}
+OTHER_MEDIA_TYPES = {
+    **dict.fromkeys(("application/srt", "text/srt", "text/x-srt"), SRT.media_type),
+    **dict.fromkeys(("application/rttm", "text/rttm"), RTTM.media_type),
+}
+"""Neither SubRip nor RTTM has a registered media type: what else callers ask for them by."""

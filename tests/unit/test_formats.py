@@ -165,6 +165,14 @@ def test_rttm_counts_channels_from_one():
     assert [line.split()[2] for line in lines] == ["1", "2"]
 
 
+def test_rttm_has_no_turn_without_a_length(tmp_path):
+    """Some readers refuse one."""
+    spans = [("A", 1, 1), ("A", 1, 1.0004), ("B", 1.25, 1.2506), ("C", 1, 2)]
+    found = RESULT.model_copy(update={"segments": [Segment(speaker=who, start=a, end=b) for who, a, b in spans]})
+    assert [line.split()[4] for line in to_rttm(found).splitlines()] == ["0.001", "1.000"]
+    assert rttm_turns(to_rttm(found), tmp_path / "result.rttm") == [("C", 1, 2), ("B", 1.25, 1.251)]
+
+
 def test_csv_reads_back():
     turns = [
         Segment(speaker='A, "the" one', start=0.0304, end=360000.5, confidence=0.25),

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from producer_api.negotiation import choose
 from schemas.errors import NotAcceptable
-from schemas.formats import JSON, RTTM
+from schemas.formats import DIARIZATION_FORMATS, JSON, RTTM, TRANSCRIPT_FORMATS, TRANSCRIPTION_FORMATS
 
 FORMATS = {"json": JSON, "rttm": RTTM}
 
@@ -27,6 +27,8 @@ FORMATS = {"json": JSON, "rttm": RTTM}
         (None, "*/*;q=0.1, text/*;q=0, application/json;q=0.05", "json"),
         (None, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "json"),
         (None, ", ,;", "json"),
+        (None, "text/rttm", "rttm"),
+        (None, "Application/RTTM;q=0.5, application/json;q=0.4", "rttm"),
         ("rttm", "application/json", "rttm"),
         ("RTTM", "*/*", "rttm"),
         ("json", "image/png", "json"),
@@ -34,6 +36,12 @@ FORMATS = {"json": JSON, "rttm": RTTM}
 )
 def test_the_best_format_is_chosen(name, accept, chosen):
     assert choose(FORMATS, name, accept) is FORMATS[chosen]
+
+
+@pytest.mark.parametrize("formats", [DIARIZATION_FORMATS, TRANSCRIPTION_FORMATS, TRANSCRIPT_FORMATS])
+@pytest.mark.parametrize("accept", ["application/x-subrip", "application/srt", "text/srt", "text/x-srt"])
+def test_subtitles_have_no_registered_name_and_several_others(formats, accept):
+    assert choose(formats, None, accept) is formats["srt"]
 
 
 @pytest.mark.parametrize(
