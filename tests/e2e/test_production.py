@@ -1,9 +1,7 @@
 """The production stack of docker-compose.yml, each service by its own command line in a box: `make test-compose`."""
 
 import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -12,11 +10,12 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.jobs import JobState
 from schemas.topics import Topic
-from tests.support import recordings
+from tests.support import operators, recordings
 from tests.support.compose import REASON
 from tests.support.compose_stack import ComposeStack
 from tests.support.stack import COMPOSE, running_stack
 from tests.support.waiting import until
+from turnstream.client import Client
 from turnstream.object_store import connect
 from turnstream.settings import Settings
 
@@ -72,14 +71,12 @@ def test_an_upload_goes_to_the_public_address_of_the_store(stack: ComposeStack):
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "minio"])
-def test_a_service_may_write_where_the_file_says_and_has_no_rights(stack: ComposeStack, tmp_path: Path, name: str):
+def test_a_service_may_write_where_the_file_says_and_has_no_rights(stack: ComposeStack, name: str):
     running = stack.composed.running[name]
     tries = "for at in / /usr /opt/venv /etc /tmp {}; do touch $at/try 2>/dev/null && echo $at && rm $at/try; done"
     places = " ".join(target for _, target in running.service.mounts)
     asked = f"{tries.format(places)}; grep -E '^(CapEff|CapBnd|NoNewPrivs|Uid)' /proc/self/status"
-    tmp_path.chmod(0o755)
-    box = replace(running._box(tmp_path / "box"), command=["sh", "-c", asked])
-    said = subprocess.run(box.argv(), capture_output=True, text=True, timeout=60, check=False).stdout.split("\n")
+    said = running.exec(["sh", "-c", asked]).stdout.split("\n")
     writable = [line for line in said if line.startswith("/")]
     status = dict(line.split(":", 1) for line in said if ":" in line)
     assert set(status["CapEff"].strip() + status["CapBnd"].strip()) == {"0"}
@@ -87,6 +84,31 @@ def test_a_service_may_write_where_the_file_says_and_has_no_rights(stack: Compos
     user = "0" if name == "minio" else "10001"
     assert status["Uid"].split() == [user] * 4
     assert writable == ["/tmp", *places.split()]  # noqa: S108
+
+
+def test_what_operators_type_into_containers(stack: ComposeStack, tmp_path: Path):
+    """The commands of docs/production.md, in its order."""
+    said: dict[str, str] = {}
+    with stack.client() as client:
+        job = client.submit(talk(tmp_path)).id
+        assert [*client.wait(job, timeout=60)][-1].state is JobState.SUCCEEDED
+        for typed in operators.typed("tests/e2e/test_production.py"):
+            handed = typed.environment(stack.composed)
+            if typed.verb == "run":  # all boxes share one network, so that its port is taken
+                stack.composed.run(typed.name, typed.service, typed.command, {"METRICS_PORT": "0"} | handed)
+                until(lambda: succeeded(client, job, "v2"), 60)
+                continue
+            done = stack.composed.running[typed.service].exec(typed.command, handed)
+            assert done.returncode == 0, f"{typed.line}: {done.stderr}{done.stdout}"
+            said[typed.line.partition("turnstream ")[2]] = done.stdout
+            until(lambda: succeeded(client, job, "fast"), 60)
+    assert "asked for" in said["replay --from 7d --run fast --param mode=fast"]
+    assert "had ended" in said["replay cancel fast"]
+    assert "fast compared with live" in said["compare --replay fast"]
+
+
+def succeeded(client: Client, job: str, run: str) -> bool:
+    return any(view.run == run and view.state is JobState.SUCCEEDED for view in client.runs(job))
 
 
 def test_what_dies_is_started_again(stack: ComposeStack, tmp_path: Path):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,8 @@ REASON = (
 HEALTHY_LIMIT, END_LIMIT = 120.0, 120.0
 """Seconds a service has to become healthy, and one that ends to end."""
 HEALTH_TIMEOUT = 10.0
+EXEC_LIMIT = 120.0
+"""Seconds a command has that is typed into a container."""
 AGAIN = 0.5
 """Seconds until a service that died is started again; doubled each time, up to so many."""
 LONGEST = 10.0
@@ -94,13 +96,19 @@ class Running:
         assert health is not None, f"{self.service.name} has no health check"
         if self.pid is None:
             return False
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch, self.log.with_name("health").open("wb") as log:
-            box = replace(self._box(Path(scratch) / "box"), command=health)
-            try:
-                done = subprocess.run(box.argv(), stdout=log, stderr=log, check=False, timeout=HEALTH_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                return False
-        return done.returncode == 0
+        try:
+            return self.exec(health, within=HEALTH_TIMEOUT).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def exec(
+        self, command: Sequence[str], handed: Mapping[str, str] | None = None, *, within: float = EXEC_LIMIT
+    ) -> subprocess.CompletedProcess[str]:
+        """As `docker compose exec`: a command in a box like the service's. `handed`: variables beside the service's own."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            box = self._box(Path(scratch) / "box")
+            box = replace(box, command=[*command], environment=box.environment | (handed or {}))
+            return subprocess.run(box.argv(), capture_output=True, text=True, check=False, timeout=within)
 
     def stop(self) -> bool:
         """SIGTERM, and SIGKILL after the time that the file grants it. Whether the time was enough."""
@@ -176,6 +184,15 @@ class Composed:
             self.__exit__()
             raise
         return self
+
+    def run(self, name: str, service: str, command: Sequence[str], handed: Mapping[str, str]) -> Running:
+        """As `docker compose run --detach`: a container more, with a volume of its own, which is not started again."""
+        like = self.running[service].service
+        environment = like.written["environment"] | handed
+        written = {**like.written, "command": [*command], "environment": environment, "restart": "no"}
+        self.running[name] = Running(replace(like, name=name, written=written), self.folder, self._lifeline)
+        self.running[name].start()
+        return self.running[name]
 
     def stop(self) -> None:
         for running in reversed(self.running.values()):
