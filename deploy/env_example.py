@@ -16,11 +16,11 @@ SECRETS = {
 OWN = {
     "API_PORT": "port of this machine, on 127.0.0.1, at which the API is reached",
     "KAFKA_PORT": "port of this machine, on 127.0.0.1, at which consumers on it reach Kafka",
-    "MINIO_PORT": "port of this machine, on 127.0.0.1, at which uploads reach MinIO",
+    "MINIO_PORT": "port of this machine, on 127.0.0.1, at which MinIO is reached",
     "CPU_WORKERS": "workers without a GPU",
     "GPU_WORKERS": "workers with a GPU each, under the profile gpu",
     "COMPOSE_PROFILES": "gpu: workers with a GPU are started, too",
-    "TORCH_INDEX": "package index with CPU builds of torch, for the image of workers without a GPU; it is half as large then",
+    "TORCH_INDEX": "package index with CPU builds of torch, for the image of workers without a GPU: 2 GB instead of 6 GB",
     "MINIO_IMAGE": "MinIO, or another server that speaks S3 and takes the same command line",
     "KAFKA_LOG_RETENTION_HOURS": "how long Kafka keeps events for those who read them later",
     "WORKER_STOP_LIMIT": "what a worker gets to stop in order: more than DRAIN_LIMIT and 7 seconds",
@@ -34,9 +34,9 @@ OWN = {
 HEAD = """\
 # Settings of the production stack. Generated: python deploy/env_example.py > .env.example
 #
-# `sh deploy/init.sh` writes .env with the secrets; copy there what is to be otherwise than here. Times are in seconds,
-# sizes in bytes. What is "fixed" docker-compose.yml says itself, and what is "not for containers" it hands to none: both hold
-# for commands on this machine alone.
+# `sh deploy/init.sh` writes .env with the secrets; copy there what is to be otherwise than here. An empty value is
+# as good as none. Times are in seconds, sizes in bytes. What is "fixed" docker-compose.yml says itself, and what is "not for
+# containers" it hands to none: both hold for commands on this machine alone.
 """
 
 

@@ -204,15 +204,20 @@ class Settings(BaseSettings):
     minio_public_url: str = Field(
         default="",
         pattern=r"^(https?://[^/?#@\s]+/?)?$",
-        description="address under which those who upload by a presigned address reach MinIO, such as https://store.example.org; "
-        "empty: MINIO_ENDPOINT",
+        description="address under which MinIO is reached from outside, such as https://store.example.org: the host of addresses "
+        "that the store signs for uploads past the API. No call hands one out yet; empty: MINIO_ENDPOINT",
     )
 
     # Limits
     max_upload_bytes: int = Field(default=2 * GiB, ge=1, description="largest upload, in bytes")
     max_audio_seconds: float = Field(default=12 * 3600, gt=0, description="longest recording, in seconds")
     upload_timeout: float = Field(default=3600, gt=0, description="seconds an upload may take")
-    wait_limit: float = Field(default=55, gt=0, description="seconds POST /api/v1/diarize/file waits for its result")
+    wait_limit: float = Field(
+        default=55,
+        gt=0,
+        description="seconds a call waits at most: POST /api/v1/diarize/file for its result, any call for what `Prefer: wait` "
+        "asks for, and one with an Idempotency-Key for another that is under way with the same key",
+    )
     store_timeout: float = Field(default=30, gt=0, description="seconds one call to the object store may take")
     publish_timeout: float = Field(default=10, gt=0, description="seconds the broker has to acknowledge an event")
     queue_limit: int = Field(
@@ -319,6 +324,12 @@ class Settings(BaseSettings):
     @property
     def spool_dir(self) -> Path:
         return self.data_dir / "spool"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Of all sources together: so that an empty variable takes back what `.env` says."""
+        return {name: value for name, value in given.items() if value != ""}
 
     @model_validator(mode="after")
     def _kafka_has_an_address(self) -> Self:

@@ -22,8 +22,9 @@ INTRODUCTION = """\
 <!-- Generated: python -m turnstream.settings_reference > docs/settings.md -->
 
 Settings are read from the environment, or from a file `.env` in the folder in which a process is started; the environment
-goes first. A value that is out of its range stops the process, with a line that names the setting. The same settings hold
-for the API, the workers and the command line. Times are in seconds, sizes in bytes.
+goes first. An empty value is as good as none: the default holds. A value that is out of its range stops the process, with a
+line that names the setting. The same settings hold for the API, the workers and the command line. Times are in seconds,
+sizes in bytes.
 """
 
 

@@ -11,7 +11,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
 from jsonschema.validators import validator_for
 
-from tests.support import containers
+from tests.support import containers, operators
 from tests.support.compose_file import (
     ROOT,
     Missing,
@@ -140,6 +140,13 @@ def test_commands_and_health_checks_are_those_of_the_images(all_services: dict[s
         }
 
 
+def test_operators_type_into_services_that_are_there(all_services: dict[str, Service]):
+    """tests/e2e/test_production.py does as they do."""
+    commands = list(operators.typed("tests/e2e/test_production.py"))
+    assert {each.verb for each in commands} == {"exec", "run"}
+    assert {each.service for each in commands} <= all_services.keys()
+
+
 def test_servers_are_those_that_the_tests_run_on(all_services: dict[str, Service]):
     assert all_services["kafka"].written["image"] == containers.Kafka.IMAGE
     assert all_services["minio"].written["image"] == containers.Minio.IMAGE
@@ -164,12 +171,44 @@ def test_env_example_says_everything_there_is():
     )
     assert shown == done.stdout, "run: python deploy/env_example.py > .env.example"
     listed = re.findall(r"^#([A-Z0-9_]+)=(.*)$", shown, re.MULTILINE)
-    assert len({name for name, _ in listed}) == len(listed)
+    assert len(uncommented()) == len(listed)
     used = {reference.name for reference in references(tree())}
     assert {name for name, _ in listed} == {name.upper() for name in Settings.model_fields} | used | {
         "COMPOSE_PROFILES"
     }
     assert {value for name, value in listed if name in SECRETS} == {""}
+
+
+def uncommented() -> dict[str, str]:
+    """Every line of .env.example, as if it were one of .env."""
+    return dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_line_of_env_example_that_is_uncommented_changes_nothing_of_a_service(
+    secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    def settings(env: dict[str, str]) -> Settings:
+        service = next(each for each in services(interpolated(env, env), ["gpu"]) if each.name == name)
+        with monkeypatch.context() as inside:
+            for variable, value in service.environment.items():
+                inside.setenv(variable, value)
+            return Settings(_env_file=None)
+
+    lines = {key: value for key, value in uncommented().items() if key not in SECRETS}
+    assert settings(secrets | lines) == settings(secrets)
+
+
+def test_the_lines_of_env_example_are_settings_of_this_machine_too(tmp_path: Path):
+    file = tmp_path / ".env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in uncommented().items()))
+    without = Settings(_env_file=None)
+    of_the_stack = {
+        "partition_groups": 4,
+        "public_url": "http://127.0.0.1:8000",
+        "minio_public_url": "http://127.0.0.1:9000",
+    }
+    assert Settings(_env_file=file) == without.model_copy(update=of_the_stack)
 
 
 @pytest.mark.parametrize(

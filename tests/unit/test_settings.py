@@ -44,6 +44,20 @@ def test_several_keys_are_separated_by_commas(monkeypatch):
     assert sorted(Settings().api_keys.values()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_value_is_as_good_as_none(monkeypatch, name: str):
+    without = Settings()
+    monkeypatch.setenv(name.upper(), "")
+    assert Settings() == without
+
+
+def test_an_empty_variable_takes_back_what_the_file_says(monkeypatch, tmp_path):
+    (tmp_path / ".env").write_text("KAFKA_BOOTSTRAP_SERVERS=elsewhere:9092\nPORT=8123\n")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
+    settings = Settings(_env_file=tmp_path / ".env")
+    assert (settings.kafka_bootstrap_servers, settings.port) == ("", 8123)
+
+
 def test_an_empty_key_is_no_key(monkeypatch):
     monkeypatch.setenv("API_KEY", "")
     assert Settings().api_keys == {}
