@@ -1,23 +1,34 @@
 #!/bin/sh
-# Writes .env for docker-compose.yml, with random secrets. Readable for its owner alone; never over one that is there.
+# Writes .env for docker-compose.yml, with random secrets. Readable for its owner alone; never over one that is there: of that
+# it only says whether a secret is missing.
 #
 #     sh deploy/init.sh [FILE]
 set -eu
 
 file=${1:-$(dirname -- "$0")/../.env}
+secrets="API_KEY WEBHOOK_SECRET MINIO_ACCESS_KEY MINIO_SECRET_KEY KAFKA_CLUSTER_ID"
+
+fail() {
+    echo "init.sh: $1" >&2
+    exit 1
+}
 
 random() { # so many bytes, as hexadecimal digits
     digits=$(od -An -v -tx1 -N"$1" /dev/urandom | tr -d ' \n')
-    [ "${#digits}" -eq $(($1 * 2)) ] || {
-        echo "init.sh: /dev/urandom gives nothing" >&2
-        exit 1
-    }
+    [ "${#digits}" -eq $(($1 * 2)) ] || fail "/dev/urandom gives nothing"
     printf %s "$digits"
 }
 
 if [ -e "$file" ] || [ -L "$file" ]; then
-    echo "init.sh: $file is there, and stays as it is. What it lacks, docker compose names; .env.example lists all there is." >&2
-    exit 1
+    old="$file is there, and stays as it is"
+    [ -r "$file" ] || fail "$old, but cannot be read"
+    missing=
+    for name in $secrets; do # as Compose reads it: maybe exported, maybe in quotes
+        grep -Eq -- "^ *(export +)?$name *= *[\"']?[^\"'#[:space:]]" "$file" || missing="$missing $name"
+    done
+    [ -z "$missing" ] || fail "$old, but it lacks$missing; .env.example says what each is"
+    echo "init.sh: $old: it has every secret. Next: docker compose up -d"
+    exit 0
 fi
 
 api_key=$(random 32)
@@ -46,6 +57,10 @@ MINIO_ACCESS_KEY=$minio_access_key
 MINIO_SECRET_KEY=$minio_secret_key
 # Names the Kafka cluster to its own disk: never to be changed.
 KAFKA_CLUSTER_ID=$cluster_id
+
+# On a machine without a GPU, before the first build: an index with CPU builds of torch, which make the worker's image 2 GB
+# instead of 6 GB. docs/production.md says where its address is found.
+#TORCH_INDEX=
 END
 trap - INT TERM HUP
-echo "init.sh: $file has new secrets. Next: docker compose up -d"
+echo "init.sh: $file has new secrets. Without a GPU set TORCH_INDEX there as well. Next: docker compose up -d"
