@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 from itertools import chain
 
 from producer_api.threads import Threads
-from schemas.errors import Busy, EventError, StoreUnavailable
+from schemas.errors import Busy, EventError, JobNotFound, StoreUnavailable
 from schemas.events import JOB_PROGRESSED, Event
 from schemas.jobs import JobKey, JobProgressed, Progress
 from schemas.topics import Topic
@@ -94,7 +94,9 @@ class Results:
                 del self._waiters[key]
 
     async def wait(self, waiter: Waiter, seconds: float) -> Ending | None:
-        """How the run ended; None where it has not within `seconds`, or the service is stopping. Looked at once in any case."""
+        """How the run ended; None where it has not within `seconds`, its job is erased meanwhile, or the service is stopping.
+        Looked at once in any case.
+        """
         deadline = time.monotonic() + seconds
         pause = POLL
         while not self._released:
@@ -105,17 +107,24 @@ class Results:
             except TimeoutError:
                 pause = min(pause * 1.5, POLL_LIMIT)
             waiter.heard.clear()
-            ending = await self._look(waiter)
+            try:
+                ending = await self._threads.run(self._ending, waiter)
+            except JobNotFound:
+                return None
             if ending is not None or time.monotonic() >= deadline:
                 return ending
         return None
 
-    async def _look(self, waiter: Waiter) -> Ending | None:
+    def _ending(self, waiter: Waiter) -> Ending | None:
+        """Raises JobNotFound where there will be none. Blocks."""
         try:
-            return await self._threads.run(self._records.ending, waiter.job_id, waiter.run)
+            ending = self._records.ending(waiter.job_id, waiter.run)
+            if ending is None and not self._records.has_job(waiter.job_id):
+                raise JobNotFound(f"There is no job {waiter.job_id}")
         except StoreUnavailable as error:  # it may be back for the next look, and the job goes on anyway
             log.warning("the result of job %s could not be looked for: %s", waiter.job_id, error.detail)
             return None
+        return ending
 
     def wake(self, job_id: str, run: str) -> None:
         """Let those who wait for this run look into the store now."""

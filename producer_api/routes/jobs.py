@@ -102,7 +102,10 @@ async def get_job(
     job = await service.job_of_run(job_id, owner, run)
     _, waited = await wait_for_end(service.results, job.id, run, prefer)
     response.headers.update(waited)
-    return await service.view_with_place(job, run)
+    view = await service.view_with_place(job, run)
+    if waited and not view.state.ended:
+        await service.job(job_id, owner)  # erased meanwhile, maybe
+    return view
 
 
 @router.get(
@@ -126,6 +129,7 @@ async def get_result(
     ending, waited = await wait_for_end(service.results, job.id, run, prefer)
     ending = ending or await service.threads.run(service.records.ending, job.id, run)
     if ending is None:
+        await service.job(job_id, owner)  # erased meanwhile, maybe
         raise ResultNotReady(f"Job {job.id} has no result yet", job=address(job.id, run))
     raise_failure(ending, address(job.id, run))
     content = await service.threads.run(service.written, job, ending.body, chosen)

@@ -104,6 +104,18 @@ async def test_who_asks_for_what_does_not_end_is_told_so(api, blip):
     is_problem(await ask(api, f"/api/v1/jobs/{job_id}/result", "wait=1"), 409, "result_not_ready")
 
 
+@pytest.mark.parametrize("what", ["", "/result"])
+async def test_who_waits_for_what_is_erased_meanwhile_is_told_so_at_once(api, blip, what, monkeypatch):
+    """By another process, so that nobody here is told."""
+    monkeypatch.setattr(results, "POLL", 0.01)
+    job_id = await api.new_job(blip)
+    async with asyncio.timeout(30):
+        call = asyncio.create_task(ask(api, f"/api/v1/jobs/{job_id}{what}", "wait=50"))
+        await until(lambda: api.service.results._waiters)
+        api.records.erase(job_id)
+        is_problem(await call, 404, "job_not_found")
+
+
 async def test_where_too_many_wait_nobody_is_refused_for_wishing_to(api, blip, monkeypatch):
     monkeypatch.setattr(results, "MAX_WAITERS", 0)
     answer = await submit(api, blip, "wait=30")
