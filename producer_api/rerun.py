@@ -16,7 +16,7 @@ from producer_api.threads import Threads
 from producer_api.webhooks.admission import webhook_of
 from schemas.errors import RunExists, StoreUnavailable, TooManyRuns, TurnstreamError, UnknownOperation
 from schemas.events import continued
-from schemas.jobs import LIVE_RUN, Job, Params
+from schemas.jobs import LIVE_RUN, Job
 from turnstream.further_runs import begin
 from turnstream.operations import Operations
 from turnstream.records import Mark, MarkState, Records, RunRequest
@@ -66,20 +66,20 @@ class Reruns:
             raise UnknownOperation(f"The operation {job.operation} is not installed any more")
         require_enabled(operation, self._settings)
         name, params = read_run(upload, operation, job.params)
-        webhook_url = webhook_of(upload.fields.get(WEBHOOK_FIELD), self._settings)
+        given = upload.fields.get(WEBHOOK_FIELD)
+        request = RunRequest(params=params, created_at=datetime.now(UTC), webhook_url=webhook_of(given, self._settings))
         await self._threads.run(require_possible, operation, self._settings, params)
         require_size(job.model_copy(update={"params": params}), name or LIVE_RUN)
-        run, request = await self._threads.run(self._named, job.id, name, params, webhook_url)
-        wanted = request.applied_to(job)
+        run, stands = await self._threads.run(self._named, job.id, name, request, given)
+        wanted = stands.applied_to(job)
         await self._publish(wanted, run, traceparent)
         log.info("job %s, run %s accepted", job.id, run)
         return wanted, run
 
-    def _named(self, job_id: str, name: str | None, params: Params, webhook_url: str | None) -> tuple[str, RunRequest]:
+    def _named(self, job_id: str, name: str | None, request: RunRequest, given: str | None) -> tuple[str, RunRequest]:
         """The run's name, taken for it for good, and what it stands for. A name that was taken by a call which then failed is
-        taken up where it stands for the same. Raises RunExists, TooManyRuns. Blocks.
+        taken up where it stands for the same. `given` is the webhook as the form says it. Raises RunExists, TooManyRuns. Blocks.
         """
-        request = RunRequest(params=params, created_at=datetime.now(UTC), webhook_url=webhook_url)
         if name is None:
             taken = set(self._records.run_names(job_id))
             for run in (f"run-{number}" for number in range(2, MAX_NUMBERED + 2)):
@@ -89,6 +89,8 @@ class Reruns:
         if self._records.has_run(job_id, name) and self._records.run_request(job_id, name) is None:
             raise RunExists(f"Job {job_id} has a run {name}: give this one another name")
         stands = self._records.request_run(job_id, name, request)
+        if given is None:  # the webhook of the first call stays: the one that is set for all may be another by now
+            request = request.model_copy(update={"webhook_url": stands.webhook_url})
         if not _same(stands, request):
             raise RunExists(
                 f"Job {job_id} was asked for a run {name} with other parameters: give this one another name"

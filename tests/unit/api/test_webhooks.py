@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from schemas.errors import ErrorInfo, SettingsInvalid
@@ -120,6 +121,21 @@ async def test_the_default_is_for_jobs_that_name_none(start, blip, receiver):
             await settled(api, each)
         assert (await webhook(api, job_id))["url"] == f"{receiver.url}/default?token=***"
     assert {received.path for received in receiver.received} == {"/hook/default?token=secret", "/hook/own"}
+
+
+async def test_the_same_run_again_is_the_same_whatever_is_set_for_all_by_then(start, blip, receiver):
+    async def again(api) -> httpx.Response:
+        return await api.client.post(f"/api/v1/jobs/{job_id}/runs", files={"run": (None, "three")})
+
+    async with start(**LOCAL, webhook_url=f"{receiver.url}/first") as api:
+        job_id = await api.new_job(blip)
+        await complete(api, job_id)
+        first = await again(api)
+        store, bus = api.store, api.bus
+    for default in ({"webhook_url": f"{receiver.url}/second"}, {}):
+        async with start(**LOCAL, **default, store=store, bus=bus) as api:
+            assert ((answer := await again(api)).status_code, answer.json()) == (202, first.json())
+            assert (await webhook(api, job_id, "three"))["url"] == f"{receiver.url}/first"
 
 
 async def test_both_secrets_sign(start, blip, receiver):
