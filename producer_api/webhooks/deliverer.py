@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from producer_api.metrics import Metrics
 from producer_api.threads import Threads
 from producer_api.webhooks.guard import Guard
-from producer_api.webhooks.lanes import AT_ONCE, Lanes, Visit
+from producer_api.webhooks.lanes import AT_ONCE, Lane, Lanes, Visit
+from producer_api.webhooks.lookups import Resolve, resolved
 from producer_api.webhooks.payload import Payloads
-from producer_api.webhooks.sending import Resolve, Sender
+from producer_api.webhooks.sending import Sender
 from producer_api.webhooks.signing import Signer, message_id
 from producer_api.webhooks.visits import Clock, Ready, Visits
 from schemas.errors import TurnstreamError
@@ -41,7 +42,8 @@ OPEN_LIMIT = AT_ONCE + LOOKING
 """Runs that are looked at or told at once: some are looked at while all places for sending are taken."""
 MAX_HEARD = 100_000
 """Ends that were heard and not yet looked at. What is beyond is found in the queue."""
-HOSTS_KEPT = 100_000
+LANES_KEPT = 100_000
+"""Runs whose lane is remembered: they need not be looked at while it has no place."""
 
 
 class Deliverer:
@@ -53,7 +55,7 @@ class Deliverer:
         metrics: Metrics,
         *,
         clock: Clock = lambda: datetime.now(UTC),
-        resolve: Resolve | None = None,
+        resolve: Resolve = resolved,
     ) -> None:
         """`clock` says what is due, and `resolve` who a name is. Raises SettingsInvalid."""
         self._records = records
@@ -64,7 +66,7 @@ class Deliverer:
         self._visits = Visits(records, Payloads(records, operations, settings.public_url), clock)
         self._sender = Sender(Guard.of(settings), Signer(settings.webhook_secrets), resolve)
         self._lanes = Lanes()
-        self._hosts: dict[JobKey, str] = {}
+        self._lane_of: dict[JobKey, Lane] = {}
         self._heard: dict[JobKey, Visit] = {}
         self._open: dict[JobKey, asyncio.Task[None]] = {}
         self._waiting: set[JobKey] = set()
@@ -177,11 +179,11 @@ class Deliverer:
         return self.leading
 
     async def _begin(self, visit: Visit) -> None:
-        host = self._hosts.get(visit.key)
+        lane = self._lane_of.get(visit.key)
         if self._is_known(visit):
             return
-        if host is not None and not self._lanes.free(host):
-            self._wait(host, visit)
+        if lane is not None and not self._lanes.free(lane):
+            self._wait(lane, visit)
             return
         while len(self._open) >= OPEN_LIMIT:
             await asyncio.wait(self._open.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -191,10 +193,10 @@ class Deliverer:
     def _is_known(self, visit: Visit) -> bool:
         return visit.key in self._open or visit.key in self._waiting or visit.key in self._heard
 
-    def _wait(self, host: str, visit: Visit) -> None:
-        if len(self._hosts) < HOSTS_KEPT:
-            self._hosts[visit.key] = host
-        if self._lanes.wait(host, visit):
+    def _wait(self, lane: Lane, visit: Visit) -> None:
+        if len(self._lane_of) < LANES_KEPT:
+            self._lane_of[visit.key] = lane
+        if self._lanes.wait(lane, visit):
             self._waiting.add(visit.key)
         else:
             self._skipped = True
@@ -219,7 +221,7 @@ class Deliverer:
             self._wake.set()
 
     async def _deliver(self, visit: Visit) -> None:
-        self._hosts.pop(visit.key, None)
+        self._lane_of.pop(visit.key, None)
         try:
             ready = await self._threads.run(self._visits.look, visit)
             if ready is not None:
@@ -231,11 +233,11 @@ class Deliverer:
             log.exception("job %s, run %s: its webhook stays in the queue", *visit.key)
 
     async def _send(self, ready: Ready, visit: Visit) -> None:
-        place = self._lanes.enter(ready.host)
+        place = self._lanes.enter(ready.lane)
         if place is None:
-            self._wait(ready.host, visit)
+            self._wait(ready.lane, visit)
             return
-        failed = True
+        failed = place.failing  # what is not tried says nothing of its host
         try:
             points.passing("webhook.sending")
             answer = await self._sender.send(ready.url, message_id(*visit.key), ready.body)
@@ -250,4 +252,4 @@ class Deliverer:
             log.warning("job %s, run %s: its webhook was not taken and is given up", *visit.key)
         elif failed:
             said = answer.attempt.error or answer.attempt.status
-            log.info("job %s, run %s: its webhook was not taken by %s: %s", *visit.key, ready.host, said)
+            log.info("job %s, run %s: its webhook was not taken by %s: %s", *visit.key, ready.lane.host, said)

@@ -2,21 +2,18 @@
 
 import asyncio
 import logging
-import socket
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from ipaddress import ip_address
 
 import httpx
 
-from producer_api.threads import Threads
 from producer_api.webhooks.guard import Address, Guard, Target
+from producer_api.webhooks.lookups import Lookups, Resolve, resolved
 from producer_api.webhooks.signing import Signer
-from schemas.errors import WebhookRefused
+from schemas.errors import Busy, WebhookRefused
 from schemas.webhooks import WebhookAttempt
 from turnstream import __version__
 from turnstream.retry_after import read_retry_after
@@ -27,10 +24,6 @@ TOTAL_LIMIT = 15.0
 """Seconds a try may take in all, the resolution of the name included."""
 CONNECT_LIMIT = 5.0
 ADDRESSES_TRIED = 3
-RESOLVER_THREADS = 32
-
-Resolve = Callable[[str, int], Awaitable[list[Address]]]
-"""The addresses of a host. Raises OSError where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +61,10 @@ class Sender:
     There is no client above the transport, so neither cookies nor redirects nor proxies from the environment.
     """
 
-    def __init__(self, guard: Guard, signer: Signer, resolve: Resolve | None = None) -> None:
+    def __init__(self, guard: Guard, signer: Signer, resolve: Resolve = resolved) -> None:
         self._guard = guard
         self._signer = signer
-        self._threads = Threads(RESOLVER_THREADS)  # a name server that does not answer holds one of these, and no other
-        self._resolve = resolve or self._resolved
+        self._lookups = Lookups(resolve)
         self._transport = httpx.AsyncHTTPTransport(
             verify=httpx.create_ssl_context(),  # of certifi, or of SSL_CERT_FILE
             trust_env=False,
@@ -80,7 +72,7 @@ class Sender:
         )
 
     async def send(self, url: str, id_: str, body: str) -> Answer:
-        """POST a body that is signed now."""
+        """POST a body that is signed now. Raises Busy where nothing can be tried."""
         at, began = datetime.now(UTC), time.monotonic()
         error, status, wait, refused = None, None, 0.0, False
         try:
@@ -89,6 +81,8 @@ class Sender:
                 wait = read_retry_after(asked, at) or 0.0
         except WebhookRefused as caught:
             error, refused = caught.detail, True
+        except Busy:
+            raise  # before anything was tried
         except TimeoutError:
             error = f"no answer within {TOTAL_LIMIT:g} s"
         except httpx.TimeoutException as caught:
@@ -102,12 +96,12 @@ class Sender:
         return Answer(attempt, wait, refused)
 
     async def close(self) -> None:
-        self._threads.close()
+        self._lookups.close()
         await self._transport.aclose()
 
     async def _post(self, target: Target, headers: dict[str, str], body: str) -> tuple[int, str | None]:
-        """The status, and what Retry-After says. Resolves the name once; raises WebhookRefused where it leads inside."""
-        addresses = [target.literal] if target.literal else await self._resolve(target.host, target.port)
+        """The status, and Retry-After. Resolves the name once. Raises Busy, and WebhookRefused where it leads inside."""
+        addresses = [target.literal] if target.literal else await self._lookups.addresses(target.host)
         self._guard.require_open(addresses)
         if not addresses:
             raise OSError(f"{target.host} has no address")
@@ -139,7 +133,3 @@ class Sender:
         response = await self._transport.handle_async_request(request)
         await response.aclose()  # what it says besides is not read
         return response.status_code, response.headers.get("retry-after")
-
-    async def _resolved(self, host: str, port: int) -> list[Address]:
-        found = await self._threads.run(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(ip_address(address[4][0]) for address in found))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from producer_api.webhooks.lanes import Visit
+from producer_api.webhooks.lanes import Lane, Visit
 from producer_api.webhooks.payload import Payloads
 from producer_api.webhooks.schedule import next_look, next_try
 from producer_api.webhooks.sending import Answer
@@ -26,6 +26,7 @@ Clock = Callable[[], datetime]
 class Ready:
     """A webhook that is to be sent now."""
 
+    owner: str
     job_id: str
     run: str
     url: str
@@ -34,9 +35,9 @@ class Ready:
     webhook: Webhook
 
     @property
-    def host(self) -> str:
-        """Which others share its place with: all that has its authority, whatever the path."""
-        return urlsplit(self.url).netloc.lower()
+    def lane(self) -> Lane:
+        """A host is all that has its authority, whatever the path."""
+        return Lane(self.owner, urlsplit(self.url).netloc.lower())
 
 
 class Visits:
@@ -63,7 +64,7 @@ class Visits:
         body = self._payloads.of(job, run)
         if body is None:
             return self._not_ended(job, run, queued)
-        return Ready(job_id, run, job.webhook_url, body, queued, webhook or Webhook(due=first_due(job)))
+        return Ready(job.owner, job_id, run, job.webhook_url, body, queued, webhook or Webhook(due=first_due(job)))
 
     def settle(self, ready: Ready, answer: Answer) -> WebhookState:
         """Write down what came of a try, and when the next one is."""

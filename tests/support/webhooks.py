@@ -12,7 +12,7 @@ from pathlib import Path
 
 from producer_api.metrics import Metrics
 from producer_api.webhooks.deliverer import Deliverer
-from producer_api.webhooks.sending import Resolve
+from producer_api.webhooks.lookups import Resolve, resolved
 from schemas.jobs import LIVE_RUN, Job
 from schemas.webhooks import WebhookState
 from tests.support.api import result
@@ -56,7 +56,7 @@ class FileClock(Clock):
 
 
 class Bench:
-    def __init__(self, store: ObjectStore, clock: Clock, resolve: Resolve | None = None, **settings: object) -> None:
+    def __init__(self, store: ObjectStore, clock: Clock, resolve: Resolve = resolved, **settings: object) -> None:
         self.store = store
         self.records = Records(store)
         self.clock = clock

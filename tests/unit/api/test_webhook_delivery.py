@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from producer_api.webhooks.lanes import AT_ONCE, TO_FAILING, TO_ONE_HOST, WAITING, Lanes, Visit
+from producer_api.webhooks.lanes import TO_ONE_HOST
 from producer_api.webhooks.schedule import DELAYS, next_look, next_try
 from schemas.errors import ErrorInfo, StoreUnavailable
 from schemas.jobs import LIVE_RUN, Job
@@ -283,50 +283,3 @@ def _arm(folder: Path, point: str) -> None:
     draft = folder / f".{point}"
     draft.write_text("SIGKILL")
     draft.rename(folder / point)
-
-
-# Places
-
-
-def visit(number: int) -> Visit:
-    return Visit(f"job-{number}", LIVE_RUN)
-
-
-def test_one_host_has_so_many_places():
-    lanes = Lanes()
-    places = [lanes.enter("a") for _ in range(TO_ONE_HOST + 1)]
-    assert places[-1] is None and None not in places[:-1]
-    assert lanes.enter("b") is not None
-    lanes.leave(places[0], failed=False)
-    assert lanes.free("a")
-
-
-def test_hosts_that_fail_have_half_of_them():
-    lanes = Lanes()
-    for number in range(AT_ONCE):
-        lanes.leave(lanes.enter(f"bad-{number}"), failed=True)
-    taken = [lanes.enter(f"bad-{number}") for number in range(AT_ONCE)]
-    assert sum(place is not None for place in taken) == TO_FAILING
-    good = [lanes.enter(f"good-{number}") for number in range(AT_ONCE)]
-    assert sum(place is not None for place in good) == AT_ONCE - TO_FAILING
-    lanes.leave(taken[0], failed=False)
-    lanes.leave(good[0], failed=False)
-    assert lanes.free("bad-0"), "it has mended"
-
-
-def test_who_waits_has_turns_with_other_hosts():
-    lanes = Lanes()
-    places = [lanes.enter(host) for host in "aabb" * (TO_ONE_HOST // 2)]
-    for number in range(4):
-        assert lanes.wait("a" if number < 2 else "b", visit(number))
-    assert lanes.next() is None
-    for place in places:
-        lanes.leave(place, failed=False)
-    assert [lanes.next() for _ in range(5)] == [visit(0), visit(2), visit(1), visit(3), None]
-
-
-def test_so_many_wait():
-    lanes = Lanes()
-    assert all(lanes.wait("a", visit(number)) for number in range(WAITING))
-    assert not lanes.wait("a", visit(WAITING))
-    assert lanes.wait("b", visit(WAITING))

@@ -1,6 +1,5 @@
 """One try to deliver: which address is connected to, and how little of the receiver is believed."""
 
-import asyncio
 import socket
 import ssl
 import threading
@@ -16,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from producer_api.webhooks import sending
-from producer_api.webhooks.guard import Guard
+from producer_api.webhooks.guard import Address, Guard
+from producer_api.webhooks.lookups import Resolve, resolved
 from producer_api.webhooks.sending import Sender
 from producer_api.webhooks.signing import Signer, message_id
 from tests.support.receivers import OTHER_SECRET, SECRET, Receiver
@@ -33,12 +33,12 @@ class Names:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int):
+    def __call__(self, host: str) -> list[Address]:
         self.asked.append(host)
         return [ip_address(text) for text in (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])]
 
 
-async def sent(url: str, guard: Guard = LOOPBACK, resolve: Names | None = None, secrets=(SECRET,)):
+async def sent(url: str, guard: Guard = LOOPBACK, resolve: Resolve = resolved, secrets=(SECRET,)):
     sender = Sender(guard, Signer(secrets), resolve)
     try:
         return await sender.send(url, "id/live", '{"type":"x"}')
@@ -228,18 +228,22 @@ async def test_a_receiver_that_never_answers(monkeypatch):
 async def test_a_name_server_that_never_answers(monkeypatch):
     monkeypatch.setattr(sending, "TOTAL_LIMIT", 0.3)
 
-    async def silent(host: str, port: int):
-        await asyncio.Event().wait()
+    giving_up = threading.Event()
 
-    answer = await sent("http://receiver.test/", NOWHERE, silent)  # type: ignore[arg-type]
+    def silent(host: str) -> list[Address]:
+        giving_up.wait()
+        return []
+
+    answer = await sent("http://receiver.test/", NOWHERE, silent)
+    giving_up.set()
     assert answer.attempt.error == "no answer within 0.3 s"
 
 
 async def test_what_nobody_thought_of_is_a_failed_try():
-    async def broken(host: str, port: int):
+    def broken(host: str) -> list[Address]:
         raise OverflowError("the receiver said something odd")
 
-    answer = await sent("http://receiver.test/", NOWHERE, broken)  # type: ignore[arg-type]
+    answer = await sent("http://receiver.test/", NOWHERE, broken)
     assert (answer.outcome, answer.attempt.error) == ("unanswered", "not sent: OverflowError")
 
 
