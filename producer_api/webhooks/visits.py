@@ -68,12 +68,11 @@ class Visits:
 
     def settle(self, ready: Ready, answer: Answer) -> WebhookState:
         """Write down what came of a try, and when the next one is."""
-        state, due = self._outcome(ready.webhook, answer)
-        moved = QueuedWebhook.at(due, ready.job_id, ready.run)
-        if state is WebhookState.PENDING:
+        webhook = self._settled(ready, answer)
+        moved = QueuedWebhook.at(webhook.due, ready.job_id, ready.run)
+        if webhook.state is WebhookState.PENDING:
             self._records.queue_webhook(moved)
             points.passing("webhook.moved")
-        webhook = ready.webhook.after(answer.attempt, state, due)
         self._records.put_webhook(ready.job_id, ready.run, webhook)
         points.passing("webhook.recorded")
         for old in {ready.queued, QueuedWebhook.at(ready.webhook.due, ready.job_id, ready.run)} - {moved}:
@@ -82,14 +81,19 @@ class Visits:
         if not self._records.has_job(ready.job_id):  # erased meanwhile: nothing of it stays
             self._records.erase(ready.job_id)
             self._records.unqueue_webhook(moved)
-        return state
+        return webhook.state
 
-    def _outcome(self, webhook: Webhook, answer: Answer) -> tuple[WebhookState, datetime]:
-        now = self._clock()
+    def _settled(self, ready: Ready, answer: Answer) -> Webhook:
+        """The webhook after this try. One that was asked for again meanwhile stays pending, whatever came of the try."""
+        now, before = self._clock(), ready.webhook
+        current = self._records.webhook(ready.job_id, ready.run)
+        if current is not None and current.asked_for_since(before):
+            return current.with_attempt(answer.attempt)
         if answer.delivered:
-            return WebhookState.DELIVERED, now
-        due = None if answer.gone else next_try(webhook.tries + 1, now, answer.retry_after)
-        return (WebhookState.PENDING, due) if due else (WebhookState.FAILED, now)
+            return before.after(answer.attempt, WebhookState.DELIVERED, now)
+        due = None if answer.gone else next_try(before.tries + 1, now, answer.retry_after)
+        state = WebhookState.PENDING if due else WebhookState.FAILED
+        return before.after(answer.attempt, state, due or now)
 
     def _not_ended(self, job: Job, run: str, queued: QueuedWebhook) -> None:
         if not self._records.has_run(job.id, run):  # it was refused after all

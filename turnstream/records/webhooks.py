@@ -35,11 +35,15 @@ class Webhook(Value):
     """Since it was queued, or asked for again by hand."""
     attempts: tuple[WebhookAttempt, ...] = ()
 
+    def with_attempt(self, attempt: WebhookAttempt) -> Self:
+        return self.model_copy(update={"attempts": (*self.attempts, attempt)[-ATTEMPTS_KEPT:]})
+
     def after(self, attempt: WebhookAttempt, state: WebhookState, due: datetime) -> Self:
-        attempts = (*self.attempts, attempt)[-ATTEMPTS_KEPT:]
-        return self.model_copy(
-            update={"state": state, "due": due, "tries": self.tries + 1, "attempts": attempts},
-        )
+        return self.with_attempt(attempt).model_copy(update={"state": state, "due": due, "tries": self.tries + 1})
+
+    def asked_for_since(self, earlier: Self) -> bool:
+        """Whether it was asked for again by hand since it was `earlier`: nothing else begins with no try at another time."""
+        return self.tries == 0 and self.due != earlier.due
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -19,12 +19,14 @@ from schemas.errors import ErrorInfo, StoreUnavailable
 from schemas.jobs import LIVE_RUN, Job
 from schemas.webhooks import WebhookState
 from tests.support.api import until
-from tests.support.receivers import Receiver
+from tests.support.receivers import Received, Receiver
 from tests.support.stores import WatchedStore, keys
 from tests.support.webhooks import NOON, Bench, Clock, FileClock
 from turnstream import points
 from turnstream.object_store.filesystem import FilesystemStore
 from turnstream.object_store.memory import MemoryStore
+from turnstream.records import Webhook
+from turnstream.records.webhooks import first_due
 
 POINTS = [f"webhook.{name}" for name in ("sending", "sent", "moved", "recorded", "removed")]
 THREE_DAYS = timedelta(days=3)
@@ -161,6 +163,30 @@ async def test_what_is_closed_begins_nothing(bench):
         assert len(receiver.received) == TO_ONE_HOST
         await bench.deliver()
         assert receiver.ids() == dict.fromkeys((f"{job_id}/live" for job_id in jobs), 1)
+
+
+@pytest.mark.parametrize("tries, status", [(0, 503), (9, 503), (3, 410), (0, 200)])
+async def test_what_is_asked_for_again_while_a_try_is_under_way_is_sent_again(bench, tries, status):
+    """As often as the first time, and whatever becomes of that try: also where it was the last one."""
+    with Receiver() as receiver:
+        job_id = bench.ended_job(1, receiver.url)
+        job = bench.records.job(job_id)
+        if tries:
+            bench.records.put_webhook(job_id, LIVE_RUN, Webhook(due=first_due(job), tries=tries))
+
+        def asked_for_again(_: Received) -> int:
+            receiver.answer = lambda _: 503
+            bench.clock.pass_until(bench.clock() + timedelta(seconds=1))
+            bench.records.redeliver(job, LIVE_RUN, bench.clock())
+            return status
+
+        receiver.answer = asked_for_again
+        await bench.deliver()
+        assert len(receiver.received) == 1 + 10
+    webhook = bench.records.webhook(job_id, LIVE_RUN)
+    assert (webhook.state, webhook.tries) == (WebhookState.FAILED, 10)
+    assert [attempt.status for attempt in webhook.attempts] == [status] + [503] * 10
+    assert keys(bench.store, "webhooks/") == []
 
 
 async def test_one_of_two_delivers_and_the_other_takes_over(bench):
