@@ -20,6 +20,8 @@ class Recording:
     path: Path
     name: PurePath
     """Where it is in the archive: its results have the same place in another folder."""
+    fault: str = ""
+    """Why it cannot be read, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +58,37 @@ class Archive:
 
     def recordings(self) -> Iterator[Recording]:
         """Files whose name begins with a dot, folders of that kind, our own results and what `leave_out` names are passed over.
-        A folder that cannot be read comes as if it were a recording, so that its failure is told.
+        A folder that cannot be read comes as if it were a recording, so that its failure is told; and so does what cannot be
+        looked at.
         """
         return self._walk(self.folder) if self._source.is_dir() else self._listed()
 
     def _walk(self, folder: Path) -> Iterator[Recording]:
         try:
-            entries = os.scandir(folder)
-        except OSError:
-            yield Recording(folder, folder.relative_to(self.folder))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    yield from self._found(entry)
+        except OSError as error:  # it may have begun well
+            yield self._faulty(folder, error)
+
+    def _found(self, entry: "os.DirEntry[str]") -> Iterator[Recording]:
+        path = Path(entry.path)
+        name = path.relative_to(self.folder)
+        if entry.name.startswith(".") or path in self._left_out:
             return
-        with entries:
-            for entry in entries:
-                path = Path(entry.path)
-                if entry.name.startswith(".") or path in self._left_out:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(path)
-                elif entry.is_file() and not is_ours(path):
-                    name = path.relative_to(self.folder)
-                    if self._choice.takes(name):
-                        yield Recording(path, name)
+        try:
+            deeper = entry.is_dir(follow_symlinks=False)
+            meant = not deeper and self._choice.takes(name) and entry.is_file() and not is_ours(path)
+        except OSError as error:  # such as a link that leads to itself
+            yield self._faulty(path, error)
+            return
+        if deeper:
+            yield from self._walk(path)
+        elif meant:
+            yield Recording(path, name)
+
+    def _faulty(self, path: Path, error: OSError) -> Recording:
+        return Recording(path, path.relative_to(self.folder), error.strerror or str(error))
 
     def _listed(self) -> Iterator[Recording]:
         folder = self.folder.absolute()
@@ -110,8 +122,11 @@ def count(archive: Archive, stopped: Callable[[], bool]) -> int | None:
     if archive.read_once:
         return None
     number = 0
-    for _ in archive.recordings():
-        if stopped():
-            return None
-        number += 1
+    try:
+        for _ in archive.recordings():
+            if stopped():
+                return None
+            number += 1
+    except FileUnusable:  # whoever works through it says so
+        return None
     return number

@@ -72,6 +72,8 @@ class Filing:
         return outcome
 
     def _file(self, recording: Recording) -> Outcome:
+        if recording.fault:
+            raise FileUnusable(f"{recording.path}: {recording.fault}")
         target = self._work.target(recording)
         digest = self._hash(recording.path)
         task = self._work.task(digest)

@@ -132,7 +132,9 @@ class State:
         self._do("INSERT OR REPLACE INTO results VALUES (?, ?, ?, 1)", self._key(path), sha256, task)
 
     def note_failure(self, work: str, failure: Failure) -> None:
-        row = (failure.error.code, failure.error.detail, failure.job, self.start)
+        # A path that it names may have bytes that are no text, which SQLite does not take.
+        detail = failure.error.detail.encode(errors="backslashreplace").decode()
+        row = (failure.error.code, detail, failure.job, self.start)
         self._do("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)", self._key(failure.path), work, *row)
 
     def clear_failure(self, work: str, path: Path) -> None:

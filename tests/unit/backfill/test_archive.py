@@ -1,6 +1,8 @@
 """Which files an archive has."""
 
+import errno
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,34 @@ def test_a_folder_that_cannot_be_read_is_told_as_if_it_were_a_recording(folder: 
     assert "b" in names(Archive(folder))
 
 
+def test_a_folder_whose_reading_breaks_off_is_told_beside_what_was_read(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    scan = os.scandir
+
+    @contextmanager
+    def broken(path: Path):
+        def some():
+            with scan(path) as entries:
+                yield from entries
+            if Path(path).name == "b":
+                raise OSError(errno.EIO, "Input/output error")
+
+        yield some()
+
+    monkeypatch.setattr(os, "scandir", broken)
+    found = {each.name.as_posix(): each.fault for each in Archive(folder).recordings()}
+    assert (found["b/c.wav"], found["b"], found["a.mp3"]) == ("", "Input/output error", "")
+
+
+def test_a_link_that_leads_to_itself_is_told_and_ends_nothing(folder: Path):
+    (folder / "loop.wav").symlink_to("loop.wav")
+    (folder / "loop.mp3").symlink_to("a.mp3")
+    found = {each.name.as_posix(): each.fault for each in Archive(folder).recordings()}
+    assert found == dict.fromkeys(["a.WAV", "a.mp3", "b/c.wav", "f.mp3.diarize.json", "loop.mp3"], "") | {
+        "loop.wav": os.strerror(errno.ELOOP)
+    }
+    assert names(Archive(folder, Choice(extensions=("mp3",)))) == ["a.mp3", "loop.mp3"], "nobody asked for it"
+
+
 def test_a_list_says_what_it_means(folder: Path, tmp_path: Path):
     lines = "\ufeff# the best ones\na.mp3\r\n\n  \nb/../b/c.wav\n./#odd.wav\n../else.wav\n/far/away.wav\n.e.wav\n"
     (folder / "list.txt").write_text(lines, encoding="utf-8")
@@ -87,6 +117,10 @@ def test_they_can_be_counted_where_they_can_be_read_twice(folder: Path):
     assert count(Archive(folder), lambda: False) == 4
     assert count(Archive(folder), lambda: True) is None
     assert count(Archive(Path("-")), lambda: False) is None
+    (folder / "list.txt").touch()
+    gone = Archive(folder / "list.txt")
+    (folder / "list.txt").unlink()
+    assert count(gone, lambda: False) is None
 
 
 def test_where_nothing_is_it_says_so(tmp_path: Path):

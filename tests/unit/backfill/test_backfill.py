@@ -1,6 +1,7 @@
 """An archive through a service: each recording once, its result in its place, whatever goes wrong on the way."""
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_what_is_no_recording_is_told_and_stops_nothing(service, archive, fill: 
     assert f"2 failed: {archive / FAILURES}" in capsys.readouterr().out
     assert fill(archive, choice=Choice(globs=("[!e]*.wav",)))
     assert not (archive / FAILURES).exists()
+
+
+def test_a_link_that_leads_to_itself_is_told_and_stops_nothing(archive, fill: Fill):
+    odd = os.fsdecode(b"\xff.wav")
+    for name in ("loop.wav", odd):
+        (archive / name).symlink_to(name)
+    assert not fill(archive)
+    assert failures(archive) == dict.fromkeys(("loop.wav", odd), ("file_unusable", None))
+    assert results(archive) == sorted([*ALL, FAILURES])
 
 
 def test_a_line_that_can_be_no_name_is_told_and_stops_nothing(archive, fill: Fill, tmp_path):
