@@ -39,6 +39,11 @@ def is_run_name(text: str) -> bool:
     return re.fullmatch(RUN_NAME, text) is not None
 
 
+def is_numbered_run_name(text: str) -> bool:
+    """Whether a run may get this name by itself: of a rerun, of a backfill, of a dead letter that is asked for again."""
+    return re.fullmatch(r"(run|backfill|dlq)-\d+(-\d+)?", text) is not None
+
+
 class Lane(StrEnum):
     """Who is served first: somebody waits for an interactive job, nobody in particular for one of the batch lane."""
 

@@ -16,10 +16,11 @@ from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
 from turnstream.operations import installed
 from turnstream.publishing import publish_job
-from turnstream.records import Attempts, Records
+from turnstream.records import Attempts, Records, ReplayRequest
 from turnstream.replay.asking import Order, request_of, start
 from turnstream.replay.publisher import Publisher
 from turnstream.replay.standing import Standing, standing
+from turnstream.replay.survey import Survey
 from turnstream.resumable import Tally
 from turnstream.settings import Settings
 
@@ -32,6 +33,10 @@ def id_at(at: datetime, random: Random) -> str:
     bits = int(at.timestamp() * 1000) << 80 | 7 << 76 | random.getrandbits(12) << 64 | 2 << 62 | random.getrandbits(62)
     digits = f"{bits:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def order_of(name: str = "again", **order: object) -> Order:
+    return Order(name=name, **({"since": "30d"} | order))
 
 
 class Past:
@@ -107,17 +112,23 @@ class Past:
         return await self.bus.topic_id(Topic.JOBS) or ""
 
     async def replay(self, name: str = "again", *, ahead: int = 1000, rehearse: bool = False, **order: object) -> Tally:
-        publisher = self.publisher(name, ahead=ahead, store=not rehearse, **order)
-        await publisher.look()
-        return await (publisher.rehearse if rehearse else publisher.publish)(4, lambda _: None)
+        """Of all there is, unless it is said otherwise."""
+        if rehearse:
+            request = self.request(order_of(name, **order))
+            survey = Survey(self.settings, self.records, self.operations, name, request, self.bus)
+            await survey.look()
+            return await survey.rehearse(4, lambda _: None)
+        publisher = self.publisher(name, ahead=ahead, **order)
+        await publisher.survey.look()
+        return await publisher.publish(4, lambda _: None)
 
-    def publisher(self, name: str = "again", *, ahead: int = 1000, store: bool = True, **order: object) -> Publisher:
-        """Of a replay of all there is, unless it is said otherwise."""
-        asked = Order(name=name, **({"since": "30d"} | order))
-        request = request_of(self.settings, self.records, self.operations, asked)
-        if store:
-            request = start(self.records, asked, request)
+    def publisher(self, name: str = "again", *, ahead: int = 1000, **order: object) -> Publisher:
+        asked = order_of(name, **order)
+        request = start(self.records, asked, self.request(asked))
         return Publisher(self.settings, self.bus, self.records, self.operations, name, request, ahead=ahead)
+
+    def request(self, order: Order) -> ReplayRequest:
+        return request_of(self.settings, self.records, self.operations, order)
 
     def published(self, run: str) -> list[JobRequested]:
         """The job events of a run."""

@@ -1,11 +1,12 @@
 """The jobs of a stretch of time, and how their runs stand, from the names of their objects alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 from schemas.jobs import LIVE_RUN, JobState
+from turnstream.object_store.base import ObjectInfo
 from turnstream.records.endings import ENDING_NAMES, Endings
 
 _LAST = (1 << 48) - 1
@@ -23,17 +24,21 @@ class Glimpse:
 
 
 class History(Endings):
-    def glimpses(self, since: datetime, until: datetime, run: str) -> Iterator[Glimpse]:
-        """The jobs whose ids were made in that time, in its order; one listing serves all."""
-        for job_id, keys in groupby(self._between("jobs/", since, until), key=lambda key: key.partition("/")[0]):
-            names = {key.removeprefix(f"{job_id}/").removesuffix(".json") for key in keys}
-            if "job" in names:
+    def glimpses(
+        self, since: datetime, until: datetime, run: str, *, stored: datetime | None = None
+    ) -> Iterator[Glimpse]:
+        """The jobs whose ids were made in that time, in its order; with `stored` only those that were stored since then, by the
+        clock of the store. One listing serves all.
+        """
+        for job_id, infos in groupby(self._between("jobs/", since, until), key=lambda info: info.key.split("/")[1]):
+            names = {info.key.removeprefix(f"jobs/{job_id}/").removesuffix(".json"): info.modified for info in infos}
+            if "job" in names and (stored is None or names["job"] >= stored):
                 yield Glimpse(job_id, live=_of_run(names, LIVE_RUN), run=_of_run(names, run))
 
     def marked_between(self, since: datetime, until: datetime, run: str) -> Iterator[str]:
         """The jobs of that time of which this run has a mark."""
-        for key in self._between("pending/", since, until):
-            job_id, _, marked = key.partition("/")
+        for info in self._between("pending/", since, until):
+            _, job_id, marked = info.key.split("/", 2)
             if marked == run:
                 yield job_id
 
@@ -47,17 +52,16 @@ class History(Endings):
         outcome = self.outcome(job_id, run)  # somebody is at it, or died with it
         return outcome[0] if outcome else None
 
-    def _between(self, root: str, since: datetime, until: datetime) -> Iterator[str]:
-        """Keys without their root, of which the first part is an id that was made between (the end not included)."""
+    def _between(self, root: str, since: datetime, until: datetime) -> Iterator[ObjectInfo]:
+        """What lies below the root under an id that was made between (the end not included)."""
         end = _first_id(until)
         for info in self.store.list(root, start_after=root + _first_id(since)):
-            key = info.key.removeprefix(root)
-            if key[: len(end)] >= end:
+            if info.key.removeprefix(root)[: len(end)] >= end:
                 return
-            yield key
+            yield info
 
 
-def _of_run(names: set[str], run: str) -> frozenset[str]:
+def _of_run(names: Iterable[str], run: str) -> frozenset[str]:
     prefix = f"runs/{run}/"
     return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 

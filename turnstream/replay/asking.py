@@ -2,14 +2,15 @@
 
 import getpass
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
-from schemas.errors import InvalidRequest, ReplayRefused
-from schemas.jobs import Job, JobState, Params
+from schemas.errors import ReplayRefused
+from schemas.jobs import JobState, Params, is_numbered_run_name
 from schemas.operation import Operation
 from turnstream.operations import Operations
 from turnstream.records import Records, ReplayRequest, Source
@@ -67,20 +68,11 @@ def start(records: Records, order: Order, request: ReplayRequest) -> ReplayReque
     return stands
 
 
-def params_of(request: ReplayRequest, operation: Operation, job: Job) -> Params | None:
-    """The parameters of a job's further run: the job's, but for what was said; an empty text takes one back. None where the
-    operation does not take what was said. Raises InvalidRequest.
-    """
-    if not request.params.keys() <= operation.params.model_fields.keys():
-        return None
-    params = {name: value for name, value in (job.params | request.params).items() if value != ""}
-    try:
-        return operation.params.model_validate(params).model_dump(mode="json", exclude_none=True)
-    except ValidationError as error:
-        raise InvalidRequest("; ".join(str(each["msg"]) for each in error.errors(include_input=False)[:3])) from None
-
-
 def _new(order: Order, since: str, now: datetime) -> ReplayRequest:
+    if is_numbered_run_name(order.name):
+        raise ReplayRefused(
+            f"{order.name} is a name that single runs of a job get by themselves: give the replay another"
+        )
     # What is not yet is none of the past: a repetition would find more.
     until = min(read_time(order.until, now), now) if order.until else now
     request = ReplayRequest(
@@ -131,10 +123,29 @@ def _require_possible(settings: Settings, operations: Operations, request: Repla
         )
     if request.operation is not None and request.operation not in operations:
         raise ReplayRefused(f"There is no operation {request.operation!r}; there are {', '.join(operations)}")
-    meant = [request.operation] if request.operation else list(operations)
-    for name in request.params:
-        if not any(name in operations[each].params.model_fields for each in meant):
-            raise ReplayRefused(f"{' and '.join(meant)} take no parameter {name!r}")
+    meant = [operations[each] for each in operations if request.operation in {None, each}]
+    _require_taken(meant, request.params)
+
+
+def _require_taken(meant: Sequence[Operation], params: Params) -> None:
+    """What no job can be asked for is refused here: asked for job by job each would fail alone, and the name be used up."""
+    takers = [each for each in meant if params.keys() <= each.params.model_fields.keys()]
+    if not takers:
+        takes = "; ".join(f"{each.name} takes {', '.join(each.params.model_fields)}" for each in meant)
+        raise ReplayRefused(f"--param {' and '.join(params)}: {takes}")
+    for operation, (name, value) in product(takers, params.items()):
+        if fault := _fault(operation, name, value):
+            raise ReplayRefused(f"--param {name}={value}: {fault} ({operation.name})")
+
+
+def _fault(operation: Operation, name: str, value: JsonValue) -> str | None:
+    """What the parameter by itself has against a value. How it goes with others is a matter of each job."""
+    try:
+        operation.params.model_validate({name: value} if value != "" else {})
+    except ValidationError as error:
+        faults = [each["msg"] for each in error.errors(include_input=False) if each["loc"][:1] == (name,)]
+        return faults[0].removeprefix("Value error, ") if faults else None
+    return None
 
 
 def _who() -> str:

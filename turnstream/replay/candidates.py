@@ -20,6 +20,8 @@ T = TypeVar("T")
 STEP = 256
 """Items that are taken of a listing at a time."""
 _MOMENT = timedelta(seconds=1)
+_LATE = timedelta(hours=1)
+"""How much later than it says the sweep forgets an Idempotency-Key; and more than clocks may be apart."""
 
 
 def is_meant(records: Records, request: ReplayRequest, glimpse: Glimpse) -> bool:
@@ -35,14 +37,24 @@ def accepted_between(request: ReplayRequest, job: Job) -> bool:
 
 def stretch(settings: Settings, request: ReplayRequest) -> tuple[datetime, datetime]:
     """When the ids of all jobs that may be meant were made, and of some before: an id is made when an upload begins, and its
-    job is accepted when it has ended.
+    job is accepted when it has ended. A submission that broke off and is sent again under its Idempotency-Key takes up its id.
     """
-    return request.since - timedelta(seconds=settings.upload_timeout) - _MOMENT, request.until + _MOMENT
+    remembered = timedelta(seconds=max(settings.idempotency_seconds, settings.accepting_limit))
+    return _uploading(settings, request) - remembered - _LATE, request.until + _MOMENT
 
 
 def glimpses(settings: Settings, records: Records, request: ReplayRequest, run: str) -> Iterator[Glimpse]:
     """Of those jobs. Blocks."""
-    return records.glimpses(*stretch(settings, request), run)
+    first, end = stretch(settings, request)
+    uploading = _uploading(settings, request)
+    # A day of jobs, of which hardly one was taken up late: the time of its object tells it, and the others need not be read.
+    yield from records.glimpses(first, uploading, run, stored=request.since - _LATE)
+    yield from records.glimpses(uploading, end, run)
+
+
+def _uploading(settings: Settings, request: ReplayRequest) -> datetime:
+    """When the first upload that ended in its time may have begun."""
+    return request.since - timedelta(seconds=settings.upload_timeout) - _MOMENT
 
 
 async def reaches(bus: Bus, request: ReplayRequest) -> Reaches:

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schemas.errors import JobNotFound, StoreUnavailable
 from schemas.jobs import JobState
 from turnstream.operations import Operations
-from turnstream.records import Glimpse, Records, ReplayRequest
+from turnstream.records import Glimpse, Records, ReplayRequest, Source
 from turnstream.replay import candidates
+from turnstream.replay.wanted import NEVER, wanted
 from turnstream.resumable import Outcome, publish
 from turnstream.settings import Settings
 
 AT_ONCE = 16
-MISSING = "missing"
+MISSING, REFUSED = "missing", "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +27,27 @@ class Standing:
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
-    missing: int = 0
-    """Not asked for yet, or not any more: the replay is to be started again."""
+    missing: int | None = 0
+    """Not asked for yet, or not any more: the replay is to be started again. None of a replay from the topic, as nobody knows
+    what that held."""
+    refused: int | None = 0
+    """Such a run cannot be asked for, however often the replay is started. None as above."""
 
     @property
     def published(self) -> int:
-        return self.total - self.missing
+        return self.queued + self.running + self.ended
 
     @property
     def ended(self) -> int:
         return self.succeeded + self.failed + self.cancelled
 
     @property
+    def possible(self) -> int:
+        return self.published + (self.missing or 0)
+
+    @property
     def total(self) -> int:
-        return sum(asdict(self).values())
+        return self.possible + (self.refused or 0)
 
 
 async def standing(
@@ -47,6 +55,7 @@ async def standing(
 ) -> Standing:
     """Raises StoreUnavailable."""
     counted = Counter[str]()
+    unknown = dict.fromkeys((MISSING, REFUSED)) if request.source is Source.TOPIC else {}
     # Before the runs: one that has ended meanwhile counts as ended.
     marked = await asyncio.to_thread(_marked, settings, records, name, request)
 
@@ -55,7 +64,7 @@ async def standing(
             return ended
         if glimpse.job_id in marked:
             return JobState.RUNNING if _is_open(records, glimpse, name) else JobState.QUEUED
-        return MISSING if _is_wanted(records, operations, request, glimpse) else None
+        return None if unknown else _unasked(records, operations, name, request, glimpse)
 
     async def act(glimpse: Glimpse) -> Outcome:
         found = await asyncio.to_thread(state, glimpse)
@@ -66,7 +75,7 @@ async def standing(
     found = candidates.stepwise(candidates.glimpses(settings, records, request, name))
     if (await publish(found, act, at_once=AT_ONCE, tell=lambda _: None)).failed:
         raise StoreUnavailable("the object store did not answer for all jobs: try again")
-    return Standing(**counted)
+    return Standing(**counted, **unknown)
 
 
 def _marked(settings: Settings, records: Records, name: str, request: ReplayRequest) -> frozenset[str]:
@@ -80,15 +89,15 @@ def _is_open(records: Records, glimpse: Glimpse, name: str) -> bool:
     return until is not None and until > datetime.now(UTC)
 
 
-def _is_wanted(records: Records, operations: Operations, request: ReplayRequest, glimpse: Glimpse) -> bool:
-    """Whether a job that has no such run is to have one."""
+def _unasked(
+    records: Records, operations: Operations, name: str, request: ReplayRequest, glimpse: Glimpse
+) -> str | None:
+    """How a job stands that has no such run; None where it is to have none."""
     if not candidates.is_meant(records, request, glimpse):
-        return False
+        return None
     try:
-        job = records.job(glimpse.job_id)
+        return MISSING if wanted(records, operations, name, request, glimpse) else None
     except JobNotFound:
-        return False
-    operation = operations.get(job.operation)
-    if operation is None or request.operation not in {None, job.operation}:
-        return False
-    return candidates.accepted_between(request, job) and request.params.keys() <= operation.params.model_fields.keys()
+        return None
+    except NEVER:
+        return REFUSED

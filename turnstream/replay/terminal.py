@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 
@@ -15,11 +16,12 @@ from schemas.errors import ReplayRefused
 from turnstream.bars import bar
 from turnstream.connected import connected, records_of
 from turnstream.operations import installed
-from turnstream.records import Records, ReplayRequest
+from turnstream.records import Records, ReplayRequest, Source
 from turnstream.replay import stopping
 from turnstream.replay.asking import Order, request_of, start
 from turnstream.replay.publisher import Publisher
 from turnstream.replay.standing import Standing, standing
+from turnstream.replay.survey import Survey
 from turnstream.resumable import Tally
 from turnstream.settings import Settings
 
@@ -34,7 +36,7 @@ def replay(settings: Settings, order: Order, *, at_once: int, ahead: int, rehear
     or the replay was cancelled. Raises ReplayRefused.
     """
     os.nice(NICE)
-    return asyncio.run(_replay(settings, order, at_once, ahead, rehearse))
+    return asyncio.run(_rehearse(settings, order, at_once) if rehearse else _publish(settings, order, at_once, ahead))
 
 
 def show_status(settings: Settings, name: str, *, as_json: bool) -> None:
@@ -68,23 +70,30 @@ def show_list(settings: Settings) -> None:
     Console().print(table if table.rows else "There are no replays.")
 
 
-async def _replay(settings: Settings, order: Order, at_once: int, ahead: int, rehearse: bool) -> bool:
+async def _rehearse(settings: Settings, order: Order, at_once: int) -> bool:
+    console, eye = Console(), Console(stderr=True)
+    records, operations = records_of(settings), installed()
+    request = await asyncio.to_thread(request_of, settings, records, operations, order)
+    console.print(_about(order.name, request), soft_wrap=True)
+    async with connected(settings) if request.source is Source.TOPIC else nullcontext() as bus:
+        survey = Survey(settings, records, operations, order.name, request, bus)
+        await _look(survey, eye)
+        with bar("looking at", survey.total, eye) as tell:
+            tally = await survey.rehearse(at_once, tell)
+    console.print(f"{_jobs(tally.done)} would be asked for{_rest(tally)}", highlight=False)
+    return not tally.failed
+
+
+async def _publish(settings: Settings, order: Order, at_once: int, ahead: int) -> bool:
     console, eye = Console(), Console(stderr=True)
     records, operations = records_of(settings), installed()
     request = await asyncio.to_thread(request_of, settings, records, operations, order)
     async with connected(settings) as bus:
-        if not rehearse:
-            request = await asyncio.to_thread(start, records, order, request)
+        request = await asyncio.to_thread(start, records, order, request)
         console.print(_about(order.name, request), soft_wrap=True)
         publisher = Publisher(settings, bus, records, operations, order.name, request, ahead=ahead)
-        with eye.status("looking for jobs"):
-            await publisher.look()
-        if rehearse:
-            with bar("looking at", publisher.total, eye) as tell:
-                tally = await publisher.rehearse(at_once, tell)
-            console.print(f"{_jobs(tally.done)} would be asked for{_rest(tally)}", highlight=False)
-            return not tally.failed
-        with bar("asking for", publisher.total, eye) as tell:
+        await _look(publisher.survey, eye)
+        with bar("asking for", publisher.survey.total, eye) as tell:
             tally = await publisher.publish(at_once, tell)
     if publisher.cancelled:
         console.print(f"The replay was cancelled after {_jobs(tally.done)}.", highlight=False)
@@ -92,6 +101,11 @@ async def _replay(settings: Settings, order: Order, at_once: int, ahead: int, re
     console.print(f"{_jobs(tally.done)} asked for{_rest(tally)}", highlight=False)
     console.print(f"How far they are: turnstream replay status {order.name}", style="dim", highlight=False)
     return not tally.failed
+
+
+async def _look(survey: Survey, eye: Console) -> None:
+    with eye.status("looking for jobs"):
+        await survey.look()
 
 
 async def _cancel(settings: Settings, name: str) -> bool:
@@ -122,10 +136,10 @@ def _about(name: str, request: ReplayRequest, *, cancelled: bool = False) -> Tex
 
 def _drawn(found: Standing) -> Table:
     table = Table.grid(padding=(0, 2))
-    share = f"{found.ended / found.total:.0%}" if found.total else "nothing to do"
-    table.add_row("ended", ProgressBar(total=max(found.total, 1), completed=found.ended, width=WIDTH), share)
+    share = f"{found.ended / found.possible:.0%}" if found.possible else "nothing to do"
+    table.add_row("ended", ProgressBar(total=max(found.possible, 1), completed=found.ended, width=WIDTH), share)
     for name, count in asdict(found).items():
-        table.add_row(name, str(count))
+        table.add_row(name, "unknown" if count is None else str(count))
     table.add_row("total", str(found.total))
     return table
 

@@ -3,15 +3,16 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import BrokerUnavailable, ReplayRefused, StoreUnavailable
+from schemas.errors import BrokerUnavailable, StoreUnavailable
 from schemas.jobs import JobState, Lane, Mode
 from schemas.topics import Topic
 from tests.support.past import NOW, Past
@@ -19,8 +20,7 @@ from turnstream.bus.base import Position
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
 from turnstream.records import MarkState, Records, RunRequest, Source
-from turnstream.replay import publisher
-from turnstream.replay.stopping import cancel_replay
+from turnstream.replay import retrying
 from turnstream.resumable import Tally
 
 BOTH = pytest.mark.parametrize("source", list(Source))
@@ -144,6 +144,45 @@ async def test_a_run_of_that_name_which_means_something_else_is_left_alone(past:
     assert past.records.run_request(job, "again") == theirs
 
 
+@BOTH
+@pytest.mark.parametrize("lane", [None, Lane.BATCH])
+async def test_nor_is_one_that_has_ended_taken_for_the_replays(past: Past, source: Source, lane: Lane | None) -> None:
+    job, other = await past.job(), await past.job()
+    params = {"num_speakers": 5} if lane else {}
+    past.records.request_run(job, "again", RunRequest(params=params, created_at=NOW, lane=lane))
+    past.end(job, "again", JobState.SUCCEEDED)
+    assert await past.replay(source=source, rehearse=True) == Tally(done=1, failed=1)
+    assert await past.replay(source=source) == Tally(done=1, failed=1)
+    assert past.jobs_of("again") == [other]
+
+
+async def test_a_run_that_an_older_release_asked_for_is_known_again(past: Past) -> None:
+    job = await past.job(params={"max_speakers": 4})
+    theirs = RunRequest(params={"max_speakers": 4}, created_at=NOW, lane=Lane.BATCH)  # there was no `embeddings` to say
+    past.records.request_run(job, "again", theirs)
+    assert await past.replay() == Tally(done=1)
+    past.end(job, "again", JobState.SUCCEEDED)
+    assert await past.replay() == Tally(there=1)
+
+
+async def test_a_job_that_was_sent_again_under_its_key_a_day_later_counts_when_it_was_accepted(past: Past) -> None:
+    job = await past.job(1, uploading=timedelta(hours=24).total_seconds())
+    assert await past.replay(since="2h") == Tally(done=1)
+    assert past.jobs_of("again") == [job]
+    assert (await past.standing()).queued == 1
+
+
+async def test_what_was_stored_before_is_not_even_looked_at(past: Past) -> None:
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return (NOW - timedelta(hours=20)).astimezone(tz)
+
+    with patch("turnstream.object_store.memory.datetime", Then):
+        await past.job(20)
+    assert await past.replay(since="2h") == Tally()
+
+
 # Interruptions
 
 
@@ -204,7 +243,7 @@ async def _killed(kills: list[int], folder: Path) -> None:
 
 
 async def test_a_broker_that_is_away_for_a_moment_ends_no_replay(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.001)
     jobs = [await past.job() for _ in range(5)]
     refused = Counter[bytes | None]()
 
@@ -223,8 +262,8 @@ async def test_a_broker_that_is_away_for_a_moment_ends_no_replay(past: Past, mon
 async def test_a_broker_that_stays_away_fails_the_jobs_and_the_next_start_takes_them_up(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(publisher, "TRIES", 2)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retrying, "TRIES", 2)
     jobs = [await past.job() for _ in range(3)]
     past.store.put = partial(_refusing, past.store)  # type: ignore[method-assign]
     assert (await past.replay()).failed == 3
@@ -260,129 +299,3 @@ async def test_no_more_wait_in_the_broker_than_it_is_told(past: Past, monkeypatc
         _, tally = await asyncio.gather(work(), past.replay(ahead=5))
     assert tally.done == 40
     assert most <= 5 + 4, "those that are under way at a look may come on top"
-
-
-# Names
-
-
-async def test_the_same_name_goes_on_with_the_bounds_it_began_with(past: Past) -> None:
-    await past.job()
-    await past.replay(since="2d")
-    first = past.records.replay("again")
-    later = await past.job(hours_ago=-1)
-    assert (await past.replay(since="2d")).there == 1
-    assert (await past.replay(since=None)).there == 1
-    assert past.records.replay("again") == first
-    assert first is not None
-    assert (await past.replay(since=first.since.isoformat())).there == 1
-    assert later not in past.jobs_of("again")
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"params": {"mode": "fast"}},
-        {"since": "3d"},
-        {"until": "1h"},
-        {"operation": "diarize"},
-        {"state": JobState.FAILED},
-        {"source": Source.TOPIC},
-    ],
-)
-async def test_the_same_name_for_something_else_is_refused(past: Past, other: dict[str, object]) -> None:
-    await past.replay(since="2d")
-    with pytest.raises(ReplayRefused, match="another name"):
-        await past.replay(**({"since": "2d"} | other))
-
-
-@pytest.mark.parametrize(
-    "order",
-    [
-        {"since": None},
-        {"since": "1h", "until": "2h"},
-        {"operation": "sing"},
-        {"params": {"colour": "red"}},
-        {"params": {"language": "en"}, "operation": "diarize"},
-        {"since": "nonsense"},
-    ],
-)
-async def test_what_cannot_be_is_refused_before_anything_is_stored(past: Past, order: dict[str, object]) -> None:
-    with pytest.raises(ReplayRefused):
-        await past.replay(**order)
-    assert past.records.replay("again") is None
-
-
-async def test_the_topic_of_the_embedded_broker_is_refused(tmp_path: Path) -> None:
-    past = await Past(tmp_path).begin()
-    with pytest.raises(ReplayRefused, match="Apache Kafka"):
-        await past.replay(source=Source.TOPIC)
-
-
-# Standing, and the end of it
-
-
-async def test_how_it_stands(past: Past) -> None:
-    ended = [await past.job() for _ in range(6)]
-    await past.replay(since="2d")
-    past.end(ended[0], "again", JobState.SUCCEEDED)
-    past.end(ended[1], "again", JobState.FAILED)
-    past.end(ended[2], "again", JobState.CANCELLED)
-    past.open(ended[3], "again")
-    past.records.remove_mark(ended[4], "again")
-    found = await past.standing()
-    assert (found.succeeded, found.failed, found.cancelled, found.running, found.missing, found.queued) == (1,) * 6
-    assert (found.total, found.published, found.ended) == (6, 5, 3)
-
-
-async def test_a_cancelled_replay_ends_all_that_has_not_ended_and_is_not_taken_up_again(past: Past) -> None:
-    done, waiting = await past.job(), await past.job()
-    await past.replay(since="2d")
-    past.end(done, "again", JobState.SUCCEEDED)
-    request = past.records.replay("again")
-    assert request is not None
-    tally = await cancel_replay(past.settings, past.bus, past.records, "again", request, lambda _: None)
-    assert tally == Tally(done=1, there=1)
-    assert past.records.outcome(waiting, "again")[0] is JobState.CANCELLED  # type: ignore[index]
-    assert past.records.outcome(done, "again")[0] is JobState.SUCCEEDED  # type: ignore[index]
-    assert len(past.bus.records(Topic.JOB_CONTROL)) == 1
-    with pytest.raises(ReplayRefused, match="was cancelled"):
-        await past.replay(since="2d")
-
-
-async def test_who_publishes_a_replay_that_is_cancelled_stops_and_leaves_nothing(
-    past: Past, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publisher, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr("turnstream.replay.pace.LOOK_EVERY", 0.01)
-    jobs = [await past.job() for _ in range(30)]
-    replayer = past.publisher(ahead=5)  # nobody works: it waits after the first of them
-    await replayer.look()
-    work = asyncio.create_task(replayer.publish(4, lambda _: None))
-    async with asyncio.timeout(30):
-        while not past.published("again"):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        past.records.cancel_replay("again", NOW)
-        await work
-    assert replayer.cancelled
-    assert len(past.jobs_of("again")) < len(jobs)
-    for job in past.jobs_of("again"):
-        assert past.records.outcome(job, "again")[0] is JobState.CANCELLED  # type: ignore[index]
-
-
-async def test_a_fault_of_the_watch_for_a_cancel_is_none(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnstream.replay.pace.LOOK_EVERY", 0.01)
-    for _ in range(3):
-        await past.job()
-    replayer = past.publisher(ahead=1)
-    await replayer.look()
-
-    def broken(name: str) -> bool:
-        if not past.published("again"):
-            return False
-        raise RuntimeError(name)
-
-    monkeypatch.setattr(publisher, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(past.records, "replay_cancelled", broken)
-    with pytest.raises(RuntimeError):
-        await replayer.publish(1, lambda _: None)
-    assert not any(past.records.outcome(job, "again") for job in past.jobs_of("again"))
