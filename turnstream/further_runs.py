@@ -49,7 +49,6 @@ class FurtherRuns:
         try:
             if not await asyncio.to_thread(begin, self._records, job.id, run, mark):
                 return None
-            points.passing("run.marked")
             queued = await publish_job(self._bus, self._layout, job, run, topic_id=self._topic_id, source=self._source)
         except TurnstreamError:
             await asyncio.to_thread(
@@ -73,4 +72,5 @@ def begin(records: Records, job_id: str, run: str, mark: Mark) -> bool:
         records.put_first_mark(job_id, run, mark)
     if not records.has_job(job_id):
         raise JobNotFound(f"There is no job {job_id}")
+    points.passing("run.marked")
     return True

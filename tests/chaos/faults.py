@@ -1,27 +1,24 @@
-"""Carrying a schedule out: each fault strikes, or says why not, and is written down."""
+"""Carrying a schedule out: each fault waits until there is somebody to strike, and is written down."""
 
 import asyncio
+import math
 import os
-import random
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from typing import Any
 
-import psutil
-
-from tests.chaos.schedule import Act, Fault, Victim, point_after_point, victim_at
+from tests.chaos.ambush import Ambush
+from tests.chaos.schedule import Act, Fault, Victim, victim_at
 from tests.chaos.stacks import Field
 
 AT_ONCE = 3
 """Faults that may be under way at the same time."""
-POINT_LIMIT, VICTIM_LIMIT = 8.0, 10.0
-"""Seconds until somebody passes a point, and until a victim is there."""
-TRIES = 12
-"""Points or victims that are drawn for a fault until one can be had."""
+VICTIM_LIMIT = 10.0
+"""Seconds until a victim is there; then another one is looked for."""
 LOOK = 0.02
 SIGNALS = {Act.KILL: signal.SIGKILL, Act.STOP: signal.SIGSTOP}
 
@@ -49,37 +46,44 @@ class Strike:
 
 
 class Striker:
-    def __init__(self, field: Field, seed: int, told: Callable[[Strike], None]) -> None:
+    def __init__(self, field: Field, told: Callable[[Strike], None]) -> None:
         self._field, self._told = field, told
-        self._others: Iterator[str] = point_after_point(random.Random(seed + 1), field.ground.points)
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._arming: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._serving = {victim: asyncio.Lock() for victim in field.servers}
+        self._until = math.inf
+        self.ambush = Ambush(field.points)
         self.strikes: list[Strike] = []
-        self.unreached: list[str] = []
-        """Points that nobody passed in time."""
 
-    async def carry_out(self, faults: Sequence[Fault]) -> None:
+    async def carry_out(self, faults: Sequence[Fault], limit: float) -> None:
+        """All of them, within `limit` seconds: what has found nobody by then has not struck."""
+        self._until = time.monotonic() + limit
         async with asyncio.TaskGroup() as group:
             for fault in faults:
-                await asyncio.sleep(fault.gap)
+                await asyncio.sleep(min(fault.gap, self._time_left))
                 await self._free.acquire()
                 group.create_task(self._one(fault)).add_done_callback(lambda _: self._free.release())
+
+    @property
+    def _time_left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
 
     def died(self, victim: Victim) -> list[float]:
         """When the victim was killed."""
         return [each.at for each in self.strikes if each.struck and each.act is Act.KILL and each.victim is victim]
 
     async def _one(self, fault: Fault) -> None:
+        if not self._time_left:
+            return self._miss(fault)
         match fault.act:
             case Act.JOIN:
                 await self._join(fault)
             case Act.LEAVE:
                 await self._at_random(fault, signal.SIGTERM)
-            case _ if fault.point is not None:
-                await self._at_point(fault, fault.point)
+            case _ if fault.points:
+                await self._at_points(fault)
             case _:
                 await self._at_random(fault, SIGNALS[fault.act])
+        return None
 
     def _note(
         self, fault: Fault, victim: Victim, process: str, *, point: str | None = None, struck: bool = True
@@ -88,52 +92,30 @@ class Striker:
         self.strikes.append(strike)
         self._told(strike)
 
-    # At a named point
+    def _miss(self, fault: Fault) -> None:
+        point = fault.points[0] if fault.points else None
+        self._note(fault, fault.victim, "nobody", point=point, struck=False)
 
-    async def _at_point(self, fault: Fault, point: str) -> None:
-        for _ in range(TRIES):
-            pid = await self._meet(point, SIGNALS[fault.act])
-            if pid is not None:
-                self._note(fault, victim_at(point), str(pid), point=point)
-                if fault.act is Act.STOP:
-                    await self._continue(pid, fault.hold)
-                return
-            self.unreached.append(point)
-            point = next(self._others)
-        self._note(fault, victim_at(point), "nobody", point=point, struck=False)
+    # At named points
 
-    async def _meet(self, point: str, sent: signal.Signals) -> int | None:
-        """Who passed the point; None: nobody did in time."""
-        order = self._field.points / point
-        async with self._arming[point]:  # two orders for one point could not be told apart
-            draft = order.with_name(f".{point}")
-            draft.write_text(sent.name)
-            draft.rename(order)
-            deadline = time.monotonic() + POINT_LIMIT
-            while time.monotonic() < deadline and order.exists():
-                await asyncio.sleep(LOOK)
-            with suppress(FileNotFoundError):
-                order.unlink()
-                return None
-            [taken] = order.parent.glob(f"{point}:*")
-            pid = int(taken.name.rpartition(":")[2])
-            await self._struck(pid)  # which still had to read its order
-            taken.unlink()
-            return pid
-
-    async def _struck(self, pid: int) -> None:
-        still = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
-        with suppress(psutil.NoSuchProcess):
-            while psutil.Process(pid).status() not in still:
-                await asyncio.sleep(LOOK)
+    async def _at_points(self, fault: Fault) -> None:
+        met = await self.ambush.meet(fault.points, SIGNALS[fault.act], self._until)
+        for point, pid in met:
+            self._note(fault, victim_at(point), str(pid), point=point)
+        if not met:
+            self._miss(fault)
+        elif fault.act is Act.STOP:
+            await asyncio.gather(*(self._continue(pid, fault.hold) for _, pid in met))
 
     # At random
 
     async def _at_random(self, fault: Fault, sent: signal.Signals) -> None:
-        for victim in self._candidates(fault):
-            if found := await self._find(victim, fault.pick):
-                return await self._strike(fault, victim, *found, sent)
-        self._note(fault, fault.victim, "nobody", struck=False)
+        for victim in cycle(self._candidates(fault)):
+            found = await self._find(victim, fault.pick)
+            if found is not None and await self._strike(fault, victim, *found, sent):
+                return
+            if not self._time_left:
+                return self._miss(fault)
 
     def _candidates(self, fault: Fault) -> list[Victim]:
         """Whom it was drawn for, and whoever else may be there instead."""
@@ -141,7 +123,7 @@ class Striker:
         return list(dict.fromkeys((fault.victim, *others)))
 
     async def _find(self, victim: Victim, pick: float) -> tuple[str, int] | None:
-        deadline = time.monotonic() + VICTIM_LIMIT
+        deadline = min(time.monotonic() + VICTIM_LIMIT, self._until)
         while time.monotonic() < deadline:
             found = list((await asyncio.to_thread(self._field.processes, victim)).items())
             if found:
@@ -149,15 +131,19 @@ class Striker:
             await asyncio.sleep(LOOK)
         return None
 
-    async def _strike(self, fault: Fault, victim: Victim, name: str, pid: int, sent: signal.Signals) -> None:
+    async def _strike(self, fault: Fault, victim: Victim, name: str, pid: int, sent: signal.Signals) -> bool:
+        """False where the victim has gone since."""
         if victim in self._serving and sent is signal.SIGKILL:
-            return await self._restart(fault, victim)
-        with suppress(ProcessLookupError):
+            await self._restart(fault, victim)
+            return True
+        try:
             os.kill(pid, sent)
+        except ProcessLookupError:
+            return False
         self._note(fault, victim, name)
         if sent is signal.SIGSTOP:
             await self._continue(pid, fault.hold)
-        return None
+        return True
 
     async def _restart(self, fault: Fault, victim: Victim) -> None:
         """Of a server that is ours: down for a while, then back on the same port with the same data."""

@@ -13,6 +13,8 @@ import httpx
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 AWAY = 0.3
 """Seconds a client waits after an answer that was none."""
+TRICKLE = 40.0
+"""Seconds of a client between two jobs, on average, while enough wait."""
 
 
 class Kind(StrEnum):
@@ -28,7 +30,7 @@ class Kind(StrEnum):
 EVERY = {Kind.HANG: 400, Kind.CRASH: 60, Kind.MEMORY: 45, Kind.ERROR: 20}
 """Each of these once in so many jobs."""
 OPERATIONS = ("diarize", "diarize", "transcribe", "transcript")
-CANCELLED, ERASED, AGAIN = 0.04, 0.04, 0.03
+CANCELLED, ERASED, AGAIN = 0.04, 0.04, 0.08
 """Parts of the accepted jobs that are cancelled, erased, and computed once more."""
 
 
@@ -76,7 +78,9 @@ class Book:
 
 
 class Load:
-    """So many clients, one job each at a time; nothing is sent while `busy` says so."""
+    """So many clients, one job each at a time. While `busy` says so they hold back, and hand in a few all the same: a stack
+    that gets nowhere under faults would meet none in its intake any more.
+    """
 
     def __init__(
         self, url: Callable[[], str], audio: bytes, seed: int, busy: Callable[[], bool], *, clients: int, real: bool
@@ -100,9 +104,11 @@ class Load:
 
     async def _client(self, http: httpx.AsyncClient, pause: float) -> None:
         while not self._over.is_set():
-            if not self._busy():
-                await self._hand_in(http)
+            await self._hand_in(http)
             await self._rest(self._draw.uniform(0, 2 * pause))
+            following = time.monotonic() + self._draw.uniform(0, 2 * TRICKLE)
+            while self._busy() and time.monotonic() < following and not self._over.is_set():
+                await self._rest(pause)
 
     async def _rest(self, seconds: float) -> None:
         try:

@@ -28,8 +28,8 @@ CODES = {
     Kind.CRASH: LOST_ENGINE,
     Kind.HANG: LOST_ENGINE,
 }
-BESIDE = {"ended.json", "attempts.json", "request.json"}
-"""Objects of a run besides its end."""
+BESIDE = ("ended.json", "attempts.json", "request.json", "witnesses/")
+"""Objects of a run besides its end, or how their names begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def one_end(case: Case) -> Iterator[Breach]:
             yield Breach(f"has {', '.join(sorted(ends))} and no claim", end.job, end.run)
         elif end.claim is not None and ends != {RESULT_OF[end.state]}:
             yield Breach(f"{end.state}, and has {', '.join(sorted(ends)) or 'nothing'}", end.job, end.run)
-        if end.claim is not None and (others := end.objects - ends - BESIDE):
+        if end.claim is not None and (others := {name for name in end.objects - ends if not name.startswith(BESIDE)}):
             yield Breach(f"has ended, and {', '.join(sorted(others))} stayed", end.job, end.run)
 
 

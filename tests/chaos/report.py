@@ -73,6 +73,14 @@ def _counted(names: Any) -> dict[str, int]:
     return dict(sorted(Counter(map(str, names)).items()))
 
 
+def shortfall(report: dict[str, Any]) -> str:
+    """What has struck of the kills that were asked for, half of them at named points; empty where all have."""
+    faults, kills = report["faults"], report["options"]["kills"]
+    if faults["kills"] >= kills and faults["kills_at_points"] >= kills // 2:
+        return ""
+    return f"{faults['kills']} of {kills} kills struck, {faults['kills_at_points']} of {kills // 2} at named points"
+
+
 def text(report: dict[str, Any]) -> str:
     options, faults, runs = report["options"], report["faults"], report["runs"]
     wait, events = report["wait_seconds"], report["events"]
@@ -92,6 +100,8 @@ def text(report: dict[str, Any]) -> str:
         f"computed   {report['stages_computed']} stages, {report['stages_computed_again']} of them again",
         f"breaches   {len(report['breaches'])}",
     ]
+    if short := shortfall(report):
+        lines.append(f"too few    {short} in the time there was")
     return "\n".join(lines)
 
 

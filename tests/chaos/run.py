@@ -2,7 +2,6 @@
 
 import asyncio
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,9 @@ PAUSE = {"scripted": 0.7, "pyannote": 4.0}
 """Seconds of a client between two jobs, on average."""
 INTRUSION = 8.0
 """Seconds between two unreadable records, on average."""
+PATIENCE, LEAST = 6.0, 600.0
+"""The faults of a run may take so many times as long as its schedule, and so many seconds at least: each waits for its victim,
+who may just be starting."""
 SPEECH = 4.0
 """Seconds of the recordings that the real model gets."""
 
@@ -96,7 +98,7 @@ async def trial(
 async def _trial(
     options: Options, where: Field, faults: list[Fault], say: Callable[[str], None], going: Callable[[Going], None]
 ) -> Trial:
-    striker = Striker(where, options.seed, lambda strike: say(str(strike)))
+    striker = Striker(where, lambda strike: say(str(strike)))
     async with connected(where) as bus, watching(where, bus, options.seed) as watch:
         load = Load(
             lambda: where.stack.url,
@@ -111,7 +113,7 @@ async def _trial(
         over = asyncio.Event()
         intruders = intrude(bus, partitions, options.seed, INTRUSION, over)
         async with _beside(intruders) as intruding, _beside(load.run(PAUSE[options.engine])):
-            await striker.carry_out(faults)
+            await striker.carry_out(faults, max(LEAST, PATIENCE * sum(fault.gap for fault in faults)))
             while len(load.book.promises) < options.jobs:
                 await asyncio.sleep(0.1)
             load.end()
@@ -128,7 +130,7 @@ async def _trial(
         "broken": load.book.broken,
         "published_twice": watch.again,
         "intruders": len(evidence.intruders),
-        "points_unreached": dict(Counter(striker.unreached)),
+        "points_unreached": dict(striker.ambush.in_vain),
     }
     return Trial(evidence, striker.strikes, [], seen, where)
 

@@ -31,15 +31,15 @@ class Fault:
     """Seconds after the fault before it."""
     act: Act
     victim: Victim
-    point: str | None
-    """A named point (`turnstream.points`) at which it strikes whoever passes; None: at once."""
+    points: tuple[str, ...]
+    """Named points (`turnstream.points`) in the order in which they are watched: whoever passes is struck. None: at once."""
     hold: float
     """Seconds that a victim stays stopped, a server down, or one more worker in its group."""
     pick: float
     """0 to 1: which one of several."""
 
 
-INTAKE = ("marked", "audio", "recorded", "indexed", "published", "queued")
+INTAKE = ("marked", "audio", "recorded", "indexed", "published", "queued", "promised")
 OPENING = ("looked", "counted", "opened")
 DELIVERY = ("computed", "stored", "ended", "told", "unmarked", "acknowledged")
 TRANSACTION = ("begun", "sent", "offsets", "committed")
@@ -48,16 +48,15 @@ RETRY = ("sent", "marked", "forwarded")
 
 def points(*, transactional: bool) -> tuple[str, ...]:
     """All that a stack may pass."""
-    of = {"intake": INTAKE, "opening": OPENING, "delivery": DELIVERY, "retry": RETRY}
+    of = {"intake": INTAKE, "run": ("marked",), "opening": OPENING, "delivery": DELIVERY, "retry": RETRY}
     of |= {"sweep": ("published",), "engine": ("opened",)} | ({"transaction": TRANSACTION} if transactional else {})
     return tuple(f"{place}.{step}" for place, steps in of.items() for step in steps)
 
 
 def victim_at(point: str) -> Victim:
     """Who passes there."""
-    return {"intake": Victim.API, "sweep": Victim.API, "engine": Victim.ENGINE}.get(
-        point.partition(".")[0], Victim.WORKER
-    )
+    others = {"intake": Victim.API, "run": Victim.API, "sweep": Victim.API, "engine": Victim.ENGINE}
+    return others.get(point.partition(".")[0], Victim.WORKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +83,31 @@ def schedule(seed: int, kills: int, pace: float, ground: Ground) -> list[Fault]:
     two faults.
     """
     draw = random.Random(seed)
-    at_points = point_after_point(draw, ground.points)
+    places = point_after_point(draw, ground.points)
     acts = [(Act.KILL, number % 2 == 1) for number in range(kills)]
     acts += [(Act.STOP, number % 4 == 3) for number in range(round(kills * STOPS))]
     moves = (Act.LEAVE, Act.JOIN) if ground.joining else (Act.LEAVE,)
     acts += [(moves[number % len(moves)], False) for number in range(round(kills * MOVES))]
     draw.shuffle(acts)
-    return [_fault(draw, act, next(at_points) if at_point else None, pace, ground) for act, at_point in acts]
+    return [_fault(draw, act, next(places) if at_point else (), pace, ground) for act, at_point in acts]
 
 
-def point_after_point(draw: random.Random, points: tuple[str, ...]) -> Iterator[str]:
-    """Each as often as the others, in another order each time; for ever."""
+def point_after_point(draw: random.Random, points: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """All of them, each as often the first as the others, the rest in any order; for ever."""
     while True:
-        yield from draw.sample(points, len(points))
+        for first in draw.sample(points, len(points)):
+            yield (first, *(other for other in draw.sample(points, len(points)) if other != first))
 
 
-def _fault(draw: random.Random, act: Act, point: str | None, pace: float, ground: Ground) -> Fault:
-    if point is not None:
-        victim = victim_at(point)
+def _fault(draw: random.Random, act: Act, points: tuple[str, ...], pace: float, ground: Ground) -> Fault:
+    if points:
+        victim = victim_at(points[0])
     elif act in {Act.LEAVE, Act.JOIN}:
         victim = Victim.WORKER
     else:
         victim = draw.choices(ground.victims, [WEIGHTS[each] for each in ground.victims])[0]
     gap = min(draw.expovariate(1 / pace), 4 * pace)
-    return Fault(gap, act, victim, point, _hold(draw, act, victim, ground.session), draw.random())
+    return Fault(gap, act, victim, points, _hold(draw, act, victim, ground.session), draw.random())
 
 
 def _hold(draw: random.Random, act: Act, victim: Victim, session: float) -> float:

@@ -35,8 +35,8 @@ from tests.chaos.stacks import Field
 
 PACE = 20.0
 """Seconds between two faults, on average."""
-KILLING = 1 / 3
-"""Of the time: as long as API and workers are killed."""
+KILLING, LONG_LIVED = 1 / 3, {Victim.API, Victim.WORKER}
+"""Of the time: as long as these are killed."""
 EVERY = 5.0
 """Seconds between two samples."""
 WARM = 45.0
@@ -165,10 +165,13 @@ def faults_for(minutes: float, seed: int, field: Field) -> list[Fault]:
 
 
 def spared(fault: Fault) -> Fault:
-    """The fault as a stop where it would have ended an API or a worker."""
-    victim = victim_at(fault.point) if fault.point else fault.victim
-    ends = fault.act in {Act.KILL, Act.LEAVE} and victim in {Victim.API, Victim.WORKER}
-    return replace(fault, act=Act.STOP) if ends else fault
+    """The fault as a stop where it would have ended an API or a worker; elsewhere it does not wait at points that they pass."""
+    if fault.act not in {Act.KILL, Act.LEAVE}:
+        return fault
+    victim = victim_at(fault.points[0]) if fault.points else fault.victim
+    if victim in LONG_LIVED:
+        return replace(fault, act=Act.STOP)
+    return replace(fault, points=tuple(point for point in fault.points if victim_at(point) not in LONG_LIVED))
 
 
 async def soak(options: Options, minutes: float, folder: Path) -> tuple[Trial, Sampler]:

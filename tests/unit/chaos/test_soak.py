@@ -46,17 +46,22 @@ def test_a_life_that_is_not_long_enough_says_nothing():
 
 
 @pytest.mark.parametrize(
-    ("act", "victim", "point", "spared_act"),
+    ("act", "victim", "points", "spared_act"),
     [
-        (Act.KILL, Victim.API, None, Act.STOP),
-        (Act.KILL, Victim.BROKER, "delivery.stored", Act.STOP),  # whom it strikes there is the worker
-        (Act.LEAVE, Victim.WORKER, None, Act.STOP),
-        (Act.KILL, Victim.BROKER, None, Act.KILL),
-        (Act.KILL, Victim.WORKER, "engine.opened", Act.KILL),
-        (Act.JOIN, Victim.WORKER, None, Act.JOIN),
+        (Act.KILL, Victim.API, (), Act.STOP),
+        (Act.KILL, Victim.BROKER, ("delivery.stored",), Act.STOP),  # whom it strikes there is the worker
+        (Act.LEAVE, Victim.WORKER, (), Act.STOP),
+        (Act.KILL, Victim.BROKER, (), Act.KILL),
+        (Act.KILL, Victim.WORKER, ("engine.opened",), Act.KILL),
+        (Act.JOIN, Victim.WORKER, (), Act.JOIN),
     ],
 )
 def test_whoever_is_to_live_long_is_stopped_and_not_killed(
-    act: Act, victim: Victim, point: str | None, spared_act: Act
+    act: Act, victim: Victim, points: tuple[str, ...], spared_act: Act
 ):
-    assert spared(Fault(1.0, act, victim, point, hold=2.0, pick=0.5)).act is spared_act
+    assert spared(Fault(1.0, act, victim, points, hold=2.0, pick=0.5)).act is spared_act
+
+
+def test_whoever_kills_an_engine_waits_at_no_point_of_those_who_are_to_live_long():
+    waiting = Fault(1.0, Act.KILL, Victim.ENGINE, ("engine.opened", "delivery.told", "intake.audio"), hold=0, pick=0)
+    assert spared(waiting).points == ("engine.opened",)
