@@ -10,7 +10,7 @@ from pyannote.audio.models.embedding import WeSpeakerResNet34, XVectorSincNet
 from torch import nn
 
 from processor.engines.diarize.segmentation import NEAR_TIE, Segmenter
-from processor.engines.diarize.trunk import Trunk
+from processor.engines.diarize.trunk import Convolution, Trunk
 from processor.engines.diarize.tuning import Tuning, tuning
 from processor.engines.diarize.voice import VoiceNetwork
 
@@ -56,6 +56,20 @@ def test_a_network_of_basic_blocks_gives_its_layers_away():
     network = VoiceNetwork(embedding)
     assert network.in_parts
     assert sum(parameter.numel() for parameter in embedding.model_.parameters()) < weights / 2  # and is not held twice
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_follows_a_convolution_makes_no_difference_to_it(layout: torch.memory_format):
+    network = drawn(WeSpeakerResNet34())
+    packed, plain = Trunk(copy.deepcopy(network)), Trunk(copy.deepcopy(network))
+    for trunk in (packed, plain):
+        trunk.arrange(layout)
+    for module in plain.modules():
+        if isinstance(module, Convolution):
+            module._packed = None
+    banks = torch.randn(2, 198, 80)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(banks), plain(banks), rtol=1e-3, atol=1e-5)
 
 
 def test_another_network_is_left_as_it_is():
