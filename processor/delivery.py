@@ -7,7 +7,7 @@ event: a mark that is left behind then goes when the record comes again, or with
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from processor.persistence import persistently
 from processor.receipts import Receipt
 from schemas import failures
 from schemas.base import Value
-from schemas.errors import ErrorInfo, InternalError, JobNotFound
+from schemas.errors import BrokerUnavailable, ErrorInfo, InternalError, JobNotFound
 from schemas.events import Event, event_id, new_traceparent
 from schemas.jobs import Job, JobKey, JobState
 from schemas.results import RunCompleted, RunFailed
@@ -29,7 +29,7 @@ from turnstream import points
 from turnstream.bus.base import Bus, Position, Record
 from turnstream.dead_letters import key_of, run_named_by, set_aside
 from turnstream.operations import Operations
-from turnstream.records import CANCELLED, Damaged, Ending, Mark, Records, reference
+from turnstream.records import CANCELLED, Damaged, Ending, Mark, Records, Witness, Witnesses, reference
 from turnstream.settings import BrokerKind, KiB
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,10 @@ class Delivery:
         points.passing("delivery.computed")
         ending, told = None, False
         while not told:
-            ending = await self._settle(held, outcome)
+            # The broker may be away, and the end is stored all the same.
+            ending = await self._settle(held, outcome, await self._witnesses(held, self._topic_id_now))
+            if ending is not None:
+                await self._testify(held, ending, await self._witnesses(held, self._topic_id))
             points.passing("delivery.ended")
             messages = await self._messages(held, ending, letter)
             receipts = tuple(held.receipts)
@@ -189,16 +192,17 @@ class Delivery:
         self.metrics.set_aside(error.code)
         return Message(Topic.JOBS_DLQ, 0, key_of(record), value, headers)
 
-    async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:
+    async def _settle(self, held: Held, outcome: Outcome | None, witnesses: Witnesses) -> Ending | None:
         """The end of the run, stored if it had none. None where nothing is left to tell: told before, or erased."""
-        ending, before = await self._in_thread(f"store the end of {held.job.id}", self._stored, held, outcome)
+        what = f"store the end of {held.job.id}"
+        ending, before = await self._in_thread(what, self._stored, held, outcome, witnesses)
         return None if before and not await self._untold(held) else ending
 
-    def _stored(self, held: Held, outcome: Outcome | None) -> tuple[Ending | None, bool]:
+    def _stored(self, held: Held, outcome: Outcome | None, witnesses: Witnesses) -> tuple[Ending | None, bool]:
         """How the run ended, None where its job is gone; and whether it had ended before. Blocks."""
         try:
             found = self._ending(*held.id)
-            stored = found or self._store(held, outcome) or self._records.ending(*held.id)
+            stored = found or self._store(held, outcome, witnesses) or self._records.ending(*held.id)
         except Damaged as error:
             found = stored = _unreadable(held.id, error)
         if not self._records.has_job(held.job.id):
@@ -215,32 +219,41 @@ class Delivery:
         return ending
 
     async def _untold(self, held: Held) -> bool:
-        """Whether the end of a run is still to be told. It was where the mark is gone, and where a record is settled that only
-        the end can have settled: then somebody died before the mark was removed, which is done here.
-
-        Such a record is the one that the mark names; and before the first retry any of `gpu-jobs`, as there may be copies.
+        """Whether the end of a run is still to be told. It was where the mark is gone, and where a witness of it is settled: then
+        somebody died before the mark was removed, which is done here.
         """
-        what = f"look for the mark of {held.job.id}"
+        what = f"look whether the end of {held.job.id} was told"
         if not await self._in_thread(what, self._records.is_pending, *held.id):
             return False
-        mark = await self._in_thread(what, _readable_mark, self._records, *held.id)
-        if mark is None or mark.partition is None or mark.offset is None:
-            return True
-        # Of a topic that was made anew an offset says nothing about the record that had it before.
-        known = mark.topic_id is None or mark.topic_id == await self._topic_id(mark.topic)
-        proofs = [Position(mark.topic, mark.partition, mark.offset)] if known else []
-        if mark.attempt == 0 and mark.topic == Topic.JOBS:
-            proofs += [each.position for each in held.receipts if each.position.topic == Topic.JOBS]
-        if not await self._any_settled(proofs) or not await self._in_thread(what, self._records.ended, *held.id):
-            return True
-        await self._clear(held)
-        return False
+        for witness in await self._in_thread(what, self._believable, held):
+            # Of a topic that was made anew an offset says nothing about the record that had it before.
+            same = witness.topic_id == await self._topic_id(witness.topic)
+            if same and await self._outbox.settled(Position(witness.topic, witness.partition, witness.offset)):
+                await self._clear(held)
+                return False
+        return True
 
-    async def _any_settled(self, positions: Iterable[Position]) -> bool:
-        for position in positions:
-            if await self._outbox.settled(position):
-                return True
-        return False
+    def _believable(self, held: Held) -> list[Witness]:
+        """The witnesses that no retry has settled. Blocks."""
+        mark = _readable_mark(self._records, *held.id)
+        retries = max(held.retries, mark.attempt if mark is not None else 0)
+        return [each for each in self._records.witnesses(*held.id) if each.attempt >= retries]
+
+    async def _witnesses(self, held: Held, topic_id: Callable[[str], Awaitable[str | None]]) -> Witnesses:
+        """Of its records those that are still to be settled, as far as is known here; of topics whose id is known."""
+        found: list[Witness] = []
+        for receipt in tuple(held.receipts):
+            at = receipt.position
+            if receipt.holds and not await self._outbox.settled(at) and (id := await topic_id(at.topic)) is not None:
+                found.append(Witness.at(at.topic, id, at.partition, at.offset, held.retries))
+        return tuple(found)
+
+    async def _testify(self, held: Held, ending: Ending, witnesses: Witnesses) -> None:
+        """Before an end is told which somebody else has stored, or with a record that came later."""
+        for witness in witnesses:
+            if witness not in ending.witnesses:
+                what = f"name a witness of {held.job.id}"
+                await self._in_thread(what, self._records.add_witness, *held.id, witness)
 
     async def _clear(self, held: Held) -> None:
         """The end of a run is told: what only a pending run needs is removed."""
@@ -292,19 +305,27 @@ class Delivery:
                 self._topic_ids[topic] = found
             return self._topic_ids[topic]
 
+    async def _topic_id_now(self, topic: str) -> str | None:
+        """None where the broker does not say."""
+        if topic not in self._topic_ids:
+            with suppress(BrokerUnavailable):
+                if found := await self._bus.topic_id(topic):
+                    self._topic_ids[topic] = found
+        return self._topic_ids.get(topic)
+
     def _pending(self, job_id: str, run: str) -> bool:
         return self._records.is_pending(job_id, run) and self._records.has_job(job_id)
 
-    def _store(self, held: Held, outcome: Outcome | None) -> Ending | None:
+    def _store(self, held: Held, outcome: Outcome | None, witnesses: Witnesses) -> Ending | None:
         """None where it has to be looked up how the run ended, if it did."""
         if outcome is not None and not isinstance(outcome, ErrorInfo):
-            return self._records.put_result(*held.id, outcome)
+            return self._records.put_result(*held.id, outcome, witnesses)
         # A result that somebody stored and did not live to claim the end with counts more than an error.
-        if self._records.adopt_result(*held.id) or outcome is None:
+        if self._records.adopt_result(*held.id, witnesses) or outcome is None:
             return None
         if ending_state(outcome) is JobState.CANCELLED:
-            return self._records.put_cancelled(*held.id)
-        return self._records.put_error(*held.id, outcome)
+            return self._records.put_cancelled(*held.id, witnesses)
+        return self._records.put_error(*held.id, outcome, witnesses)
 
     def _failed(self, id: JobKey, error: ErrorInfo) -> Ending | None:
         """Blocks."""

@@ -27,7 +27,7 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class _Lease:
-    count: int
+    tried: Attempts
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -40,11 +40,11 @@ class Leases:
         self._worker = f"{instance}/{secrets.token_hex(6)}"
         self._leases: dict[JobKey, _Lease] = {}
 
-    async def take(self, id: JobKey, count: int) -> None:
-        """Say that we are about to open a run, and that this is its try number `count`."""
+    async def take(self, id: JobKey, tried: Attempts) -> None:
+        """Say that we are about to open a run, for so many times with this try."""
         await self.let_go(id)
-        await self._persistently(f"count a try of {id[0]}", self._put, id, count)
-        self._leases[id] = _Lease(count)
+        await persistently(f"count a try of {id[0]}", lambda: asyncio.to_thread(self._put, id, tried))
+        self._leases[id] = _Lease(tried)
 
     async def let_go(self, id: JobKey) -> None:
         """Renew no more. Once this returns nothing more is written: what of the run is erased now stays erased."""
@@ -57,10 +57,10 @@ class Leases:
         """Renew no more: whoever gets the run next waits until the lease has ended."""
         self._leases.pop(id, None)
 
-    async def give_back(self, id: JobKey, count: int) -> None:
-        """Have the run be nobody's, and its tries so many, unless it is another worker's by now."""
+    async def give_back(self, id: JobKey, tries: int = 0) -> None:
+        """Have the run be nobody's, and so many of its tries not count, unless it is another worker's by now."""
         await self.let_go(id)
-        await self._persistently(f"give {id[0]} back", self._clear, id, count)
+        await persistently(f"give {id[0]} back", lambda: asyncio.to_thread(self._clear, id, tries))
 
     async def renew_for_ever(self) -> None:
         while True:
@@ -76,7 +76,7 @@ class Leases:
             if self._leases.get(id) is not lease:
                 return
             try:
-                ours = await asyncio.to_thread(self._prolong, id, lease.count)
+                ours = await asyncio.to_thread(self._prolong, id, lease.tried)
             except InfrastructureError as error:
                 logger.warning("the lease of %s cannot be renewed yet: %s", id[0], error)
                 return
@@ -88,21 +88,19 @@ class Leases:
 
     # In a thread
 
-    def _put(self, id: JobKey, count: int) -> None:
+    def _put(self, id: JobKey, tried: Attempts) -> None:
         until = now() + timedelta(seconds=self._length)
-        self._records.put_attempts(*id, Attempts(count=count, worker=self._worker, until=until))
+        self._records.put_attempts(*id, tried.model_copy(update={"worker": self._worker, "until": until}))
 
-    def _prolong(self, id: JobKey, count: int) -> bool:
+    def _prolong(self, id: JobKey, tried: Attempts) -> bool:
         """False where another worker has taken it. One that is nobody's was erased, and nothing of it may come back."""
         worker = self._records.attempts(*id).worker
         if worker == self._worker:
-            self._put(id, count)
+            self._put(id, tried)
         return worker in {self._worker, None}
 
-    def _clear(self, id: JobKey, count: int) -> None:
-        if self._records.attempts(*id).worker == self._worker:
-            self._records.put_attempts(*id, Attempts(count=count))
-
-    @staticmethod
-    async def _persistently(what: str, call: Callable[[JobKey, int], None], id: JobKey, count: int) -> None:
-        await persistently(what, lambda: asyncio.to_thread(call, id, count))
+    def _clear(self, id: JobKey, tries: int) -> None:
+        tried = self._records.attempts(*id)
+        if tried.worker == self._worker:
+            nobodys = {"count": max(0, tried.count - tries), "worker": None, "until": None}
+            self._records.put_attempts(*id, tried.model_copy(update=nobodys))

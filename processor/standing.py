@@ -68,4 +68,4 @@ def _look(records: Records, held: Held, instance: str) -> Standing:
     attempts, now = records.attempts(*held.id), leases.now()
     if attempts.until is not None and attempts.leased(instance, now):
         return Elsewhere((attempts.until - now).total_seconds())
-    return Tried(attempts.count)
+    return Tried(attempts.of(held.model, held.retries))

@@ -30,7 +30,7 @@ from schemas.operations import DIARIZE
 from turnstream import points
 from turnstream.bus.base import Bus
 from turnstream.operations import Operations
-from turnstream.records import CANCELLED, Records
+from turnstream.records import CANCELLED, Attempts, Records
 from turnstream.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Workbench:
 
     async def _enter(self, held: Held, standing: Tried) -> None:
         held.attempts = standing.times + 1
-        await self.leases.take(held.id, held.attempts)
+        await self.leases.take(held.id, Attempts(count=held.attempts, stage=held.model, retries=held.retries))
         points.passing("opening.counted")
         if held.cancelled:
             await self._deliver(held, CANCELLED)
@@ -243,7 +243,7 @@ class Workbench:
         await self._hand_back(held)
 
     async def _hand_back(self, held: Held) -> None:
-        await self.leases.give_back(held.id, held.attempts - 1)
+        await self.leases.give_back(held.id, tries=1)
         logger.info("%s was handed back", held.id)
         self._wait_again(held)
 
@@ -319,7 +319,7 @@ class Workbench:
         await self._next_stage(held)
 
     async def _next_stage(self, held: Held) -> None:
-        await self.leases.give_back(held.id, 0)  # its tries are counted anew
+        await self.leases.give_back(held.id)
         held.ready_at, held.alone = time.time(), False
         self._wait_again(held)
 
@@ -351,7 +351,7 @@ class Workbench:
         tier = failures.of(error).tier(held.retries)
         if tier is None or held.cancelled:
             return False
-        await self.leases.give_back(held.id, 0)  # each retry has its own tries
+        await self.leases.give_back(held.id)
         if held.receipts:  # else whoever has the record now tries at once
             due = time.time() + self._settings.retry_delays[tier]
             if await self._delivery.retry(held, error, tier, held.retries + 1, due):

@@ -23,7 +23,7 @@ from schemas.errors import JobNotFound, TurnstreamError
 from schemas.jobs import LIVE_RUN
 from schemas.topics import Topic
 from turnstream.bus.base import Bus, Reach
-from turnstream.records import ERASURE, Mark, MarkState, Records
+from turnstream.records import ERASURE, Mark, MarkState, Records, Witness
 from turnstream.settings import Settings
 
 log = logging.getLogger("turnstream.sweep")
@@ -53,23 +53,38 @@ class Kept:
     """Its incarnation."""
     reaches: Mapping[int, Reach]
 
+    def passed(self, witness: Witness) -> bool:
+        reach = self.reaches.get(witness.partition)
+        committed = None if reach is None or witness.topic_id != self.topic_id else reach.committed
+        return committed is not None and committed > witness.offset
 
-def decide(mark: Mark, *, ended: bool, kept: Kept, accepted_before: datetime) -> Action:
-    """What to do about the mark of a run.
 
-    `kept` is what the broker has of the mark's topic; a submission that began before `accepted_before` will not come to its
-    end any more, nor will an erasure.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times before which something began that will not come to its end any more."""
+
+    accepted: datetime
+    """A submission, or an erasure."""
+    retried: datetime
+    """The wait for a retry."""
+
+
+def decide(mark: Mark, *, over: bool, kept: Kept, limits: Limits) -> Action:
+    """What to do about the mark of a run. `kept` is what the broker has of the mark's topic; `over`: the run has ended, and where
+    its event was published, the end was told.
     """
     if mark.state is not MarkState.QUEUED:
-        if mark.at >= accepted_before:
+        if mark.at >= limits.accepted:
             return Action.LEAVE
-        return Action.REMOVE_MARK if ended and mark.state is MarkState.ACCEPTING else Action.ERASE
+        return Action.REMOVE_MARK if over and mark.state is MarkState.ACCEPTING else Action.ERASE
     reach = None if mark.partition is None else kept.reaches.get(mark.partition)
     if mark.topic_id != kept.topic_id or mark.offset is None or reach is None or mark.offset < reach.low:
         return Action.PUBLISH  # lost; where the run has ended, the worker only does the steps that are missing
-    if reach.committed is None or reach.committed <= mark.offset:
-        return Action.LEAVE  # it waits its turn, or for its next try
-    return Action.REMOVE_MARK if ended else Action.PUBLISH
+    waits = reach.committed is None or reach.committed <= mark.offset
+    # A mark may name a retry that never came to be: whoever moved it died before the record was there for good.
+    if over and not (waits and (mark.topic == Topic.JOBS or mark.at >= limits.retried)):
+        return Action.REMOVE_MARK
+    return Action.LEAVE if waits else Action.PUBLISH
 
 
 NOTHING = Kept("", {})
@@ -158,12 +173,11 @@ class Sweeper:
         group = self._settings.consumer_group
         return {topic: Kept(topic_id, await self._bus.reach(topic, group)) for topic, topic_id in ids.items()}
 
-    async def _kept_for(self, mark: Mark, kept: Mapping[str, Kept]) -> Kept:
+    async def _kept_for(self, mark: Mark, kept: Mapping[str, Kept]) -> Mapping[str, Kept]:
         """By the offsets of the group that a run waits for."""
-        found = kept.get(mark.topic, NOTHING)
-        if mark.group is None or found is NOTHING:
-            return found
-        return Kept(found.topic_id, await self._bus.reach(mark.topic, mark.group))
+        if mark.group is None or mark.topic not in kept:
+            return kept
+        return {mark.topic: Kept(kept[mark.topic].topic_id, await self._bus.reach(mark.topic, mark.group))}
 
     async def _settle(self, pending: Pending, kept: Mapping[str, Kept]) -> Action:
         job_id, run, mark = pending
@@ -177,11 +191,22 @@ class Sweeper:
             return Action.LEAVE
         return action
 
-    async def _decide(self, job_id: str, run: str, mark: Mark, kept: Kept) -> Action:
-        before = datetime.now(UTC) - timedelta(seconds=self._settings.accepting_limit)
-        actions = [decide(mark, ended=ended, kept=kept, accepted_before=before) for ended in (False, True)]
-        # Most marks wait, or are lost, whether their run has ended or not: then the store need not be asked.
-        return actions[actions[0] is not actions[1] and await self._threads.run(self._records.ended, job_id, run)]
+    async def _decide(self, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> Action:
+        accepted = datetime.now(UTC) - timedelta(seconds=self._settings.accepting_limit)
+        limits = Limits(accepted, accepted - timedelta(seconds=max(self._settings.retry_delays)))
+        of = kept.get(mark.topic, NOTHING)
+        actions = [decide(mark, over=over, kept=of, limits=limits) for over in (False, True)]
+        # Most marks wait, or are lost, whether their run is over or not: then the store need not be asked.
+        return actions[actions[0] is not actions[1] and await self._threads.run(self._over, job_id, run, mark, kept)]
+
+    def _over(self, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> bool:
+        """Blocks."""
+        if mark.state is not MarkState.QUEUED:
+            return self._records.ended(job_id, run)
+        return any(
+            witness.attempt >= mark.attempt and kept.get(witness.topic, NOTHING).passed(witness)
+            for witness in self._records.witnesses(job_id, run)
+        )
 
     async def _act(self, action: Action, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> None:
         match action:

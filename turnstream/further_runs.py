@@ -65,10 +65,9 @@ def begin(records: Records, job_id: str, run: str, mark: Mark) -> bool:
     already: it waits, or has ended. Raises JobNotFound where the job was erased meanwhile: the erasure did not see the mark,
     which the caller takes back. Blocks.
     """
-    before = records.mark(job_id, run)
-    if records.ended(job_id, run) if before is None else before.state is MarkState.QUEUED:
+    if records.was_accepted(job_id, run):
         return False
-    if before is None:
+    if records.mark(job_id, run) is None:
         records.put_first_mark(job_id, run, mark)
     if not records.has_job(job_id):
         raise JobNotFound(f"There is no job {job_id}")

@@ -6,6 +6,7 @@
     jobs/<id>/runs/<run>/request.json                    what a run other than the first was asked for
     jobs/<id>/runs/<run>/ended.json                      the claim: which of the next three is its end; created once
     jobs/<id>/runs/<run>/{result,error,cancelled}.json   how a run ended
+    jobs/<id>/runs/<run>/witnesses/<record>.json         a record that shows, once settled, that the end was told
     jobs/<id>/runs/<run>/attempts.json                   how often it was opened, and who has it open
     jobs/<id>/runs/<run>/stages/<name>.json              what a stage of a run found, until the run has its end
     jobs/<id>/runs/<run>/successor.json                  which run was asked for in place of this one, which failed
@@ -26,7 +27,7 @@
 Every call blocks: on an event loop use it through a thread. Each may raise StoreUnavailable.
 """
 
-from turnstream.records.endings import CANCELLED, Ending, reference
+from turnstream.records.endings import CANCELLED, Ending, Witness, Witnesses, reference
 from turnstream.records.history import Glimpse
 from turnstream.records.idempotency import Promise, Word, key_name
 from turnstream.records.jobs import Records
@@ -53,6 +54,8 @@ __all__ = [
     "RunRequest",
     "Source",
     "Webhook",
+    "Witness",
+    "Witnesses",
     "Word",
     "key_name",
     "reference",

@@ -1,8 +1,10 @@
 """How a run ended. It has one ending, whatever races: the object that names it is created once, and nothing overrules it."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 from pydantic import AwareDatetime, BaseModel
 
@@ -12,11 +14,33 @@ from schemas.jobs import JobState
 from schemas.results import ObjectRef
 from turnstream import points
 from turnstream.object_store.base import ObjectExists, ObjectNotFound, exists
-from turnstream.records.objects import Objects, written
+from turnstream.records.objects import Damaged, Objects, written
 
 CANCELLED = ErrorInfo(code="job_cancelled", detail="The job was cancelled")
 ENDING_NAMES = {JobState.SUCCEEDED: "result", JobState.FAILED: "error", JobState.CANCELLED: "cancelled"}
 """Of the object that says how a run ended."""
+
+
+class Witness(Value):
+    """A record of the run that nothing but the telling of its end settles any more: once it is settled, the end was told."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    attempt: int = 0
+    """Retries before it; a later one may settle it as well."""
+
+    @classmethod
+    def at(cls, topic: str, topic_id: str, partition: int, offset: int, attempt: int) -> Self:
+        return cls(topic=topic, topic_id=topic_id, partition=partition, offset=offset, attempt=attempt)
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}-{self.topic_id}-{self.partition}-{self.offset}-{self.attempt}"
+
+
+Witnesses = tuple[Witness, ...]
 
 
 class Ended(Value):
@@ -25,6 +49,8 @@ class Ended(Value):
     state: JobState
     at: AwareDatetime
     error: ErrorInfo | None = None
+    witnesses: Witnesses = ()
+    """Of whoever stored it, and was about to tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +61,7 @@ class Ending:
     key: str
     body: bytes
     error: ErrorInfo | None = None
+    witnesses: Witnesses = ()
 
 
 def runs_prefix(job_id: str) -> str:
@@ -50,7 +77,7 @@ def _ending_key(job_id: str, run: str, state: JobState) -> str:
 
 
 class Endings(Objects):
-    def put_result(self, job_id: str, run: str, result: BaseModel) -> Ending | None:
+    def put_result(self, job_id: str, run: str, result: BaseModel, witnesses: Witnesses = ()) -> Ending | None:
         """Store a result unless the run has one: the first stays. None where the run has ended otherwise.
 
         The result comes before the claim, so that a claim that says succeeded has one.
@@ -62,21 +89,38 @@ class Endings(Objects):
         except ObjectExists:
             ours = False
         points.passing("delivery.stored")
-        if not self._adopt_result(job_id, run):
+        ended = self._adopt_result(job_id, run, witnesses)
+        if ended is None:
             return None
-        return Ending(JobState.SUCCEEDED, key, body) if ours else self.ending(job_id, run)
+        return Ending(JobState.SUCCEEDED, key, body, None, ended.witnesses) if ours else self.ending(job_id, run)
 
-    def adopt_result(self, job_id: str, run: str) -> bool:
+    def adopt_result(self, job_id: str, run: str, witnesses: Witnesses = ()) -> bool:
         """Claim the end with a result that somebody stored and did not live to claim with. False where there is none."""
-        return exists(self.store, _ending_key(job_id, run, JobState.SUCCEEDED)) and self._adopt_result(job_id, run)
+        if not exists(self.store, _ending_key(job_id, run, JobState.SUCCEEDED)):
+            return False
+        return self._adopt_result(job_id, run, witnesses) is not None
 
-    def put_error(self, job_id: str, run: str, error: ErrorInfo) -> Ending | None:
+    def put_error(self, job_id: str, run: str, error: ErrorInfo, witnesses: Witnesses = ()) -> Ending | None:
         """None where the run has ended otherwise."""
-        return self._put_failure(job_id, run, JobState.FAILED, error)
+        return self._put_failure(job_id, run, JobState.FAILED, error, witnesses)
 
-    def put_cancelled(self, job_id: str, run: str) -> Ending | None:
+    def put_cancelled(self, job_id: str, run: str, witnesses: Witnesses = ()) -> Ending | None:
         """None where the run has ended otherwise."""
-        return self._put_failure(job_id, run, JobState.CANCELLED, CANCELLED)
+        return self._put_failure(job_id, run, JobState.CANCELLED, CANCELLED, witnesses)
+
+    def add_witness(self, job_id: str, run: str, witness: Witness) -> None:
+        """Of somebody who tells an end that another has stored."""
+        self._put_once(run_key(job_id, run, f"witnesses/{witness.name}"), witness)
+
+    def witnesses(self, job_id: str, run: str) -> Witnesses:
+        """None of a run that has not ended."""
+        found: list[Witness] = []
+        with suppress(ObjectNotFound, Damaged):
+            found.extend(self._get(run_key(job_id, run, "ended"), Ended).witnesses)
+        for info in self.store.list(f"{runs_prefix(job_id)}{run}/witnesses/"):
+            with suppress(ObjectNotFound, Damaged):
+                found.append(self._get(info.key, Witness))
+        return tuple(found)
 
     def complete_ending(self, job_id: str, run: str) -> None:
         """Store what is missing of an ending whose claimant died before it was whole."""
@@ -90,9 +134,9 @@ class Endings(Objects):
             return None
         key = _ending_key(job_id, run, ended.state)
         if ended.error is not None:
-            return Ending(ended.state, key, written(ended.error), ended.error)
+            return Ending(ended.state, key, written(ended.error), ended.error, ended.witnesses)
         try:
-            return Ending(ended.state, key, self.store.get(key))
+            return Ending(ended.state, key, self.store.get(key), None, ended.witnesses)
         except ObjectNotFound:  # the job is being erased
             return None
 
@@ -109,21 +153,27 @@ class Endings(Objects):
     def ended(self, job_id: str, run: str) -> bool:
         return exists(self.store, run_key(job_id, run, "ended"))
 
-    def _adopt_result(self, job_id: str, run: str) -> bool:
-        ended = self._claim(job_id, run, Ended(state=JobState.SUCCEEDED, at=datetime.now(UTC)))
+    def _adopt_result(self, job_id: str, run: str, witnesses: Witnesses) -> Ended | None:
+        """The claim that holds, where it says succeeded."""
+        ours = Ended(state=JobState.SUCCEEDED, at=datetime.now(UTC), witnesses=witnesses)
+        ended = self._claim(job_id, run, ours)
         if ended.state is not JobState.SUCCEEDED:
             self.store.delete(_ending_key(job_id, run, JobState.SUCCEEDED))
-        return ended.state is JobState.SUCCEEDED
+            return None
+        return ended
 
-    def _put_failure(self, job_id: str, run: str, state: JobState, error: ErrorInfo) -> Ending | None:
-        ended = self._claim(job_id, run, Ended(state=state, at=datetime.now(UTC), error=error))
+    def _put_failure(
+        self, job_id: str, run: str, state: JobState, error: ErrorInfo, witnesses: Witnesses
+    ) -> Ending | None:
+        ours = Ended(state=state, at=datetime.now(UTC), error=error, witnesses=witnesses)
+        ended = self._claim(job_id, run, ours)
         if ended.state is not state or ended.error is None:
             return None
         key = _ending_key(job_id, run, state)
         self._put_once(key, ended.error)
         # Of somebody who was slower, and died before he could remove it himself.
         self.store.delete(_ending_key(job_id, run, JobState.SUCCEEDED))
-        return Ending(state, key, written(ended.error), ended.error)
+        return Ending(state, key, written(ended.error), ended.error, ended.witnesses)
 
     def _claim(self, job_id: str, run: str, ours: Ended) -> Ended:
         """The claim that holds: ours, or that of whoever was quicker."""

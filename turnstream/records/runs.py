@@ -40,10 +40,17 @@ class Attempts(Value):
     """How often a stage of a run was opened, and who has it open."""
 
     count: int = 0
+    stage: str | None = None
+    """By its model. Tries of another stage, or before the last retry, do not count."""
+    retries: int = 0
     worker: str | None = None
     """`<instance>/<incarnation>` of the worker that holds the lease; None where nobody does."""
     until: AwareDatetime | None = None
     """When the lease ends unless it is renewed: its worker is dead then."""
+
+    def of(self, stage: str, retries: int) -> int:
+        """The count, of this stage after so many retries."""
+        return self.count if self.stage in {None, stage} and self.retries == retries else 0
 
     def leased(self, instance: str, now: datetime) -> bool:
         """Whether a worker of another instance is at it. A former incarnation of our own is dead, as we have its place."""
@@ -70,9 +77,9 @@ class Runs(Marks, Endings):
             self.put_mark(job_id, run, mark)
 
     def was_accepted(self, job_id: str, run: str) -> bool:
-        """Whether the event of a run reached the broker, as its mark says, or its end."""
+        """Whether the event of a run reached the broker, as its mark says, or its end: a worker may be quicker than the mark."""
         mark = self.mark(job_id, run)
-        return self.ended(job_id, run) if mark is None else mark.state is MarkState.QUEUED
+        return (mark is not None and mark.state is MarkState.QUEUED) or self.ended(job_id, run)
 
     def clear_run(self, job_id: str, run: str) -> None:
         """The end of a run was told: what only a pending run needs goes."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from producer_api import broker_watch
-from producer_api.sweep import LEASE, Action, Kept, decide
+from producer_api.sweep import LEASE, Action, Kept, Limits, decide
 from schemas.events import JOB_REQUESTED, Event
 from schemas.jobs import JobRequested, Lane
 from schemas.topics import Topic
@@ -13,7 +13,7 @@ from tests.support.api import complete, until
 from turnstream.bus.base import Position, Reach
 from turnstream.bus.memory import MemoryBus
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import ERASURE, Mark, MarkState, RunRequest
+from turnstream.records import ERASURE, Mark, MarkState, RunRequest, Witness
 
 NOW = datetime.now(UTC)
 BEFORE = NOW - timedelta(seconds=900)
@@ -29,10 +29,11 @@ def queued(offset: int = 5, topic_id: str = "now", topic: str = Topic.JOBS) -> M
 
 
 HERE, LOST_ID, RETRIED = queued(), queued(topic_id="before"), queued(topic=Topic.JOBS_RETRY)
+OLD_RETRY = RETRIED.model_copy(update={"at": BEFORE - timedelta(seconds=1)})
 
 
 @pytest.mark.parametrize(
-    "mark, ended, reach, action",
+    "mark, over, reach, action",
     [
         # a submission under way, and one that will never end
         (accepting(age=0), False, None, Action.LEAVE),
@@ -62,11 +63,16 @@ HERE, LOST_ID, RETRIED = queued(), queued(topic_id="before"), queued(topic=Topic
         (RETRIED, False, Reach(low=0, committed=5), Action.LEAVE),
         (RETRIED, False, Reach(low=0, committed=6), Action.PUBLISH),
         (RETRIED, True, Reach(low=0, committed=6), Action.REMOVE_MARK),
+        # waiting for a retry that never came to be: whoever moved the mark died too early
+        (RETRIED, True, Reach(low=0, committed=None), Action.LEAVE),
+        (OLD_RETRY, False, Reach(low=0, committed=None), Action.LEAVE),
+        (OLD_RETRY, True, Reach(low=0, committed=None), Action.REMOVE_MARK),
     ],
 )
-def test_what_is_decided(mark, ended, reach, action):
+def test_what_is_decided(mark, over, reach, action):
     kept = Kept("now", {} if reach is None else {0: reach})
-    assert decide(mark, ended=ended, kept=kept, accepted_before=BEFORE) is action
+    limits = Limits(accepted=BEFORE, retried=BEFORE)
+    assert decide(mark, over=over, kept=kept, limits=limits) is action
 
 
 def published(api) -> list[str]:
@@ -162,10 +168,39 @@ async def test_of_a_mark_that_waits_or_is_lost_only_the_mark_is_read(api, blip):
     assert asked == []
 
 
+def witness(mark: Mark) -> Witness:
+    """Of whoever told the end of the run with the record that its mark names."""
+    return Witness.at(mark.topic, mark.topic_id, mark.partition, mark.offset, mark.attempt)
+
+
+async def test_an_end_that_nobody_is_known_to_have_told_is_published_again(api, blip):
+    """The workers passed the record that the mark names: a retry that was taken back may have had its place."""
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    api.records.put_cancelled(job_id, "live")
+    api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+    assert (await api.service.sweeper.sweep()) == {Action.PUBLISH: 1}
+
+
+async def test_a_mark_of_a_retry_that_never_came_to_be_goes_with_its_run(api, blip):
+    job_id = await api.new_job(blip)
+    first = api.records.mark(job_id, "live")
+    retry_id = await api.bus.topic_id(Topic.JOBS_RETRY)
+    never = Mark.queued(Topic.JOBS_RETRY, retry_id, 0, 0, 0).model_copy(update={"at": NOW - timedelta(days=1)})
+    await complete(api, job_id)
+    api.records.add_witness(job_id, "live", witness(first))
+    api.records.put_mark(job_id, "live", never)
+    assert (await api.service.sweeper.sweep()) == {Action.LEAVE: 1}
+    api.bus.commit(GROUP, Topic.JOBS, first.partition, first.offset + 1)
+    await api.bus.publish(Topic.JOBS_RETRY, key=None, value=b"another", headers=(), partition=0)
+    assert (await api.service.sweeper.sweep()) == {Action.REMOVE_MARK: 1}
+
+
 async def test_a_mark_that_outlived_its_run_goes(api, blip):
     job_id = await api.new_job(blip)
     mark = api.records.mark(job_id, "live")
     await complete(api, job_id)
+    api.records.add_witness(job_id, "live", witness(mark))
     api.records.put_mark(job_id, "live", mark)
     api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
     assert (await api.service.sweeper.sweep()) == {Action.REMOVE_MARK: 1}
@@ -328,7 +363,7 @@ async def test_a_run_of_a_group_apart_is_judged_by_that_groups_offsets(api, blip
     mark = Mark.queued(at.topic, await api.bus.topic_id(Topic.JOBS), at.partition, at.offset, 0)
     api.records.put_mark(job_id, "v2", mark.model_copy(update={"group": "apart"}))
     if ended:
-        api.records.put_cancelled(job_id, "v2")
+        api.records.put_cancelled(job_id, "v2", (witness(mark),))
     assert await api.service.sweeper.sweep() == {action: 1}
     if action is Action.PUBLISH:
         again = api.records.mark(job_id, "v2")

@@ -69,6 +69,26 @@ def test_where_an_event_lies_is_said_unless_it_is_known_better(
     assert records.mark(job_id(1), LIVE_RUN) == becomes
 
 
+@pytest.mark.parametrize(
+    ("mark", "ended", "accepted"),
+    [
+        (None, False, False),
+        (None, True, True),
+        (ACCEPTED, False, False),
+        (ACCEPTED, True, True),  # by a worker that was quicker than the mark
+        (QUEUED, False, True),
+    ],
+)
+def test_a_run_was_accepted_where_its_event_or_its_end_is_known(
+    records: Records, mark: Mark | None, ended: bool, accepted: bool
+) -> None:
+    if mark is not None:
+        records.put_mark(job_id(1), LIVE_RUN, mark)
+    if ended:
+        records.put_cancelled(job_id(1), LIVE_RUN)
+    assert records.was_accepted(job_id(1), LIVE_RUN) is accepted
+
+
 def test_a_run_whose_end_is_not_told_yet_keeps_its_mark(records: Records) -> None:
     records.put_mark(job_id(1), LIVE_RUN, Mark(state=MarkState.ACCEPTING, at=NOON))
     records.put_error(job_id(1), LIVE_RUN, FAILURE)

@@ -6,6 +6,7 @@ import pytest
 
 from processor.at_least_once import AtLeastOnce
 from processor.delivery import Delivery
+from processor.held import Held
 from processor.metrics import Metrics
 from schemas.errors import EventInvalid, StoreUnavailable
 from schemas.jobs import JobState
@@ -95,6 +96,64 @@ async def test_killed_before_the_mark_is_removed_a_copy_that_it_names_tells_noth
     assert not await bench.delivery.settled(both)
     await bench.delivery.end(both, None)
     assert bench.steps == [*IN_ORDER[3:], "ack"]
+    assert len(bench.events()) == 1
+    assert not bench.records.is_pending(*bench.id)
+
+
+def copy_of(bench: Accounted, retries: int = 0) -> Held:
+    """The job event again, in another place."""
+    held = bench.held()
+    held.record = replace(held.record, position=LATER)
+    held.receipts = [bench.receipt(held.record)]
+    held.retries = retries
+    return held
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_killed_before_the_mark_is_removed_a_copy_that_was_published_meanwhile_tells_nothing_again(retries: int):
+    """By a caller who sent it again, or by the sweep and by a forward that was repeated."""
+    bench = Accounted()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    first = bench.held()
+    first.retries = retries
+    bench.steps.clear()
+    bench.steps.kill_before = 3
+    with pytest.raises(Killed):
+        await bench.delivery.end(first, bench.result())
+    bench.steps.kill_before = None
+    bench.mark_at(LATER, retries)
+    copy = copy_of(bench, retries)
+    assert not await bench.delivery.settled(copy)
+    await bench.delivery.end(copy, None)
+    assert len(bench.events()) == 1
+    assert not bench.records.is_pending(*bench.id)
+
+
+async def test_who_tells_an_end_that_another_stored_names_a_witness_first():
+    bench = Accounted()
+    await bench.bus.ensure_topics(LAYOUT.topics())
+    bench.records.put_cancelled(*bench.id)
+    bench.steps.clear()
+    bench.steps.kill_before = 2
+    with pytest.raises(Killed):
+        await bench.end(None)
+    assert [step.split()[0] for step in bench.steps] == ["store", "publish"]
+    bench.steps.kill_before = None
+    bench.mark_at(LATER)
+    await bench.delivery.end(copy_of(bench), None)
+    assert len(bench.events()) == 1
+    assert not bench.records.is_pending(*bench.id)
+
+
+async def test_a_witness_that_a_retry_may_have_settled_is_not_believed():
+    """Of a worker that was stopped for long: it stored the end of a run that had been put off by another."""
+    bench = Accounted()
+    bench.ledger.ours = False
+    assert await bench.end(bench.result()) is None
+    bench.ledger.ours = True
+    bench.ledger.finished.add(bench.held().record.position)
+    bench.mark_at(LATER, attempt=1)
+    await bench.delivery.end(copy_of(bench, retries=1), None)
     assert len(bench.events()) == 1
     assert not bench.records.is_pending(*bench.id)
 

@@ -136,7 +136,7 @@ async def test_what_was_handed_back_in_order_is_opened_at_once_and_did_not_count
     id = duo.submit()
     await duo.until(lambda: duo.at_work(id))
     await duo.first.worker.drain(0)
-    assert duo.records.attempts(*id) == Attempts()
+    assert duo.records.attempts(*id) == Attempts(stage="diarize")
     duo.give(duo.second)
     await duo.until(lambda: duo.at_work(id) == [duo.second])
     assert duo.records.attempts(*id).count == 1
@@ -214,7 +214,7 @@ async def test_a_renewal_that_meets_the_end_of_a_lease_writes_nothing_afterwards
     lost: list[object] = []
     lease = Leases(duo.records, "third", LEASE, lost.append)
     id = ("a-job", "live")
-    await lease.take(id, 1)
+    await lease.take(id, Attempts(count=1))
     await lease.let_go(id)
     before = duo.records.attempts(*id)
     await duo.pass_time(2)

@@ -28,7 +28,7 @@ from tests.support.lone_worker import LoneWorker
 from tests.support.worker import FreeFlow, accept, job_event, new_job, record_of
 from turnstream.bus.base import Position, Record
 from turnstream.operations import installed
-from turnstream.records import Attempts, Mark
+from turnstream.records import Mark
 
 Id = tuple[str, str]
 DELAYS = (5.0, 60.0, 600.0)
@@ -74,8 +74,20 @@ async def test_a_failure_that_may_pass_moves_the_run_to_its_retry(tmp_path: Path
     assert isinstance(mark, Mark)
     assert (mark.topic, mark.partition, mark.offset, mark.attempt) == (Topic.JOBS_RETRY, 0, 0, 1)
     assert mark.topic_id == await stack.bus.topic_id(Topic.JOBS_RETRY)
-    assert stack.records.attempts(*id) == Attempts()
+    assert stack.records.attempts(*id).worker is None
     await stack.worker.close()
+
+
+async def test_a_failure_in_the_middle_of_a_rebalance_counts_as_a_try(stack: LoneWorker):
+    """Whoever has the record now tries at once: without a retry, so with the tries so far."""
+    id = stack.submit()
+    await stack.until(lambda: stack.engine.open_ids)
+    stack.worker.revoked()
+    stack.worker.assigned({5})
+    stack.engine.fail(id, StoreUnavailable("full").info)
+    await stack.until(lambda: stack.records.attempts(*id).worker is None)
+    assert stack.records.attempts(*id).count == 1
+    assert stack.bus.records(Topic.JOBS_RETRY) == []
 
 
 async def test_a_retry_that_succeeds_leaves_nothing_of_the_failure(stack: LoneWorker):

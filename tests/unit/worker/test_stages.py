@@ -14,6 +14,7 @@ from schemas.operations import DIARIZE, TRANSCRIBE, TRANSCRIPT
 from schemas.results import TranscriptCompleted, TranscriptionCompleted
 from tests.support.lone_worker import LoneWorker
 from tests.support.worker import accept, job_event, new_job
+from turnstream.records import Attempts
 
 Id = tuple[str, str]
 
@@ -90,6 +91,20 @@ async def test_tries_are_counted_for_each_stage(stack: LoneWorker):
     assert stack.records.attempts(*id).count == 1
     stack.engine.finish(id, found("transcribe"))
     await stack.until(lambda: stack.state(id) is JobState.SUCCEEDED)
+
+
+async def test_the_tries_of_a_stage_that_is_done_do_not_count_for_the_next(stack: LoneWorker):
+    """Its last try succeeded, and the worker died before it had given the run back."""
+    job = accept(stack.records, new_job(operation="transcript"))
+    stack.records.put_attempts(
+        job.id, "live", Attempts(count=3, stage="diarize", worker="worker/1", until=job.created_at)
+    )
+    stack.records.put_stage(
+        job.id, "live", "diarize", found("diarize") | {"timings": dict(found("diarize")["timings"])}
+    )
+    stack.receive(job_event(job))
+    await through(stack, (job.id, "live"), "transcribe")
+    await stack.until(lambda: stack.state((job.id, "live")) is JobState.SUCCEEDED)
 
 
 async def test_a_cancel_between_two_stages_ends_the_run(stack: LoneWorker, monkeypatch: pytest.MonkeyPatch):
