@@ -92,7 +92,7 @@ class DeliveryApart(Delivery):
 
     async def begin(self, held: Held) -> bool:
         """Take the run's name and put its mark. False where nobody wants the job: it was cancelled."""
-        topic_id = await self._topic_id(Topic.JOBS)
+        topic_id = await self._topic_ids(Topic.JOBS)
         return await self._in_thread(f"begin {held.job.id}", self._begin, held, topic_id)
 
     def _begin(self, held: Held, topic_id: str | None) -> bool:

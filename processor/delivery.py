@@ -7,7 +7,7 @@ event: a mark that is left behind then goes when the record comes again, or with
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -18,9 +18,11 @@ from processor.metrics import Metrics
 from processor.outbox import Message, Outbox, Placed
 from processor.persistence import persistently
 from processor.receipts import Receipt
+from processor.testimony import Testimony
+from processor.topic_ids import TopicIds
 from schemas import failures
 from schemas.base import Value
-from schemas.errors import BrokerUnavailable, ErrorInfo, InternalError, JobNotFound
+from schemas.errors import ErrorInfo, InternalError, JobNotFound
 from schemas.events import Event, event_id, new_traceparent
 from schemas.jobs import Job, JobKey, JobState
 from schemas.results import RunCompleted, RunFailed
@@ -29,7 +31,7 @@ from turnstream import points
 from turnstream.bus.base import Bus, Position, Record
 from turnstream.dead_letters import key_of, run_named_by, set_aside
 from turnstream.operations import Operations
-from turnstream.records import CANCELLED, Damaged, Ending, Mark, Records, Witness, Witnesses, reference
+from turnstream.records import CANCELLED, Damaged, Ending, Mark, Records, Witnesses, reference
 from turnstream.settings import BrokerKind, KiB
 
 logger = logging.getLogger(__name__)
@@ -63,8 +65,8 @@ class Delivery:
         self._outbox = outbox
         self._layout = layout
         self._inline_limit = INLINE_LIMIT[broker]
-        self._topic_ids: dict[str, str] = {}
-        self._asking = asyncio.Lock()
+        self._topic_ids = TopicIds(bus)
+        self._testimony = Testimony(records, outbox, self._topic_ids)
 
     async def settled(self, held: Held) -> bool:
         """Whether nothing is left to do for a record that has come again. It, and its copies, are acknowledged then; a mark of a
@@ -92,10 +94,9 @@ class Delivery:
         points.passing("delivery.computed")
         ending, told = None, False
         while not told:
-            # The broker may be away, and the end is stored all the same.
-            ending = await self._settle(held, outcome, await self._witnesses(held, self._topic_id_now))
+            ending = await self._settle(held, outcome)
             if ending is not None:
-                await self._testify(held, ending, await self._witnesses(held, self._topic_id))
+                await self._testimony.complete(held, ending)
             points.passing("delivery.ended")
             messages = await self._messages(held, ending, letter)
             receipts = tuple(held.receipts)
@@ -192,9 +193,9 @@ class Delivery:
         self.metrics.set_aside(error.code)
         return Message(Topic.JOBS_DLQ, 0, key_of(record), value, headers)
 
-    async def _settle(self, held: Held, outcome: Outcome | None, witnesses: Witnesses) -> Ending | None:
+    async def _settle(self, held: Held, outcome: Outcome | None) -> Ending | None:
         """The end of the run, stored if it had none. None where nothing is left to tell: told before, or erased."""
-        what = f"store the end of {held.job.id}"
+        what, witnesses = f"store the end of {held.job.id}", await self._testimony.at_once(held)
         ending, before = await self._in_thread(what, self._stored, held, outcome, witnesses)
         return None if before and not await self._untold(held) else ending
 
@@ -225,35 +226,10 @@ class Delivery:
         what = f"look whether the end of {held.job.id} was told"
         if not await self._in_thread(what, self._records.is_pending, *held.id):
             return False
-        for witness in await self._in_thread(what, self._believable, held):
-            # Of a topic that was made anew an offset says nothing about the record that had it before.
-            same = witness.topic_id == await self._topic_id(witness.topic)
-            if same and await self._outbox.settled(Position(witness.topic, witness.partition, witness.offset)):
-                await self._clear(held)
-                return False
+        if await self._testimony.told(held):
+            await self._clear(held)
+            return False
         return True
-
-    def _believable(self, held: Held) -> list[Witness]:
-        """The witnesses that no retry has settled. Blocks."""
-        mark = _readable_mark(self._records, *held.id)
-        retries = max(held.retries, mark.attempt if mark is not None else 0)
-        return [each for each in self._records.witnesses(*held.id) if each.attempt >= retries]
-
-    async def _witnesses(self, held: Held, topic_id: Callable[[str], Awaitable[str | None]]) -> Witnesses:
-        """Of its records those that are still to be settled, as far as is known here; of topics whose id is known."""
-        found: list[Witness] = []
-        for receipt in tuple(held.receipts):
-            at = receipt.position
-            if receipt.holds and not await self._outbox.settled(at) and (id := await topic_id(at.topic)) is not None:
-                found.append(Witness.at(at.topic, id, at.partition, at.offset, held.retries))
-        return tuple(found)
-
-    async def _testify(self, held: Held, ending: Ending, witnesses: Witnesses) -> None:
-        """Before an end is told which somebody else has stored, or with a record that came later."""
-        for witness in witnesses:
-            if witness not in ending.witnesses:
-                what = f"name a witness of {held.job.id}"
-                await self._in_thread(what, self._records.add_witness, *held.id, witness)
 
     async def _clear(self, held: Held) -> None:
         """The end of a run is told: what only a pending run needs is removed."""
@@ -282,7 +258,7 @@ class Delivery:
                 return
 
     async def _moving_mark(self, id: JobKey, message: Message, attempt: int) -> Placed:
-        topic_id = await self._topic_id(message.topic)
+        topic_id = await self._topic_ids(message.topic)
 
         async def placed(positions: Sequence[Position]) -> None:
             points.passing("retry.sent")
@@ -292,26 +268,6 @@ class Delivery:
             points.passing("retry.marked")
 
         return placed
-
-    async def _topic_id(self, topic: str) -> str | None:
-        """Asked for once, however many retries are due at a time. A worker ends when the broker lost its topics; until then marks
-        name those that are gone, and the sweep publishes again.
-        """
-        async with self._asking:
-            if topic not in self._topic_ids:
-                found = await persistently(f"look for {topic}", lambda: self._bus.topic_id(topic))
-                if found is None:
-                    return None
-                self._topic_ids[topic] = found
-            return self._topic_ids[topic]
-
-    async def _topic_id_now(self, topic: str) -> str | None:
-        """None where the broker does not say."""
-        if topic not in self._topic_ids:
-            with suppress(BrokerUnavailable):
-                if found := await self._bus.topic_id(topic):
-                    self._topic_ids[topic] = found
-        return self._topic_ids.get(topic)
 
     def _pending(self, job_id: str, run: str) -> bool:
         return self._records.is_pending(job_id, run) and self._records.has_job(job_id)
@@ -365,14 +321,6 @@ def _unreadable(id: JobKey, error: Damaged) -> Ending:
     logger.error("run %s of job %s has ended, and nobody can read how: %s", id[1], id[0], error.detail)
     why = InternalError(f"The run has ended, but {error.detail}").info
     return Ending(JobState.FAILED, key="", body=b"", error=why)
-
-
-def _readable_mark(records: Records, job_id: str, run: str) -> Mark | None:
-    """Blocks."""
-    try:
-        return records.mark(job_id, run)
-    except Damaged:
-        return None
 
 
 def _move_mark(records: Records, job_id: str, run: str, mark: Mark) -> None:

@@ -185,6 +185,20 @@ async def test_of_a_job_erased_while_its_result_was_stored_nothing_stays():
     assert bench.steps[-1] == "ack"
 
 
+async def test_of_a_job_erased_while_a_witness_was_named_nothing_stays():
+    bench = Bench()
+    bench.records.put_cancelled(*bench.id)
+    add_witness = bench.records.add_witness
+
+    def erase_then_add(*args) -> None:
+        bench.records.erase(bench.job.id)
+        add_witness(*args)
+
+    bench.records.add_witness = erase_then_add
+    await bench.end(None)
+    assert list(bench.store.list("jobs/")) == []
+
+
 @pytest.mark.parametrize(("broker", "inline"), [(BrokerKind.EMBEDDED, False), (BrokerKind.KAFKA, True)])
 async def test_a_large_result_travels_by_reference(broker: BrokerKind, inline: bool):
     bench = Bench(broker)
