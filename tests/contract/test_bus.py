@@ -333,5 +333,7 @@ async def test_a_reader_outlives_its_broker(world: World, bus: Bus) -> None:
         # Fewer records than the reader has seen: going on from the old offsets would hear nothing.
         await bus.publish(Topic.JOB_CONTROL, key=None, value=b"new 0")
         await bus.publish(Topic.JOB_CONTROL, key=None, value=b"new 1")
-        assert (await waiting).value == b"new 0"
-        assert (await anext(records)).value == b"new 1"
+        heard = [(await waiting).value]
+        while heard[-1] != b"new 1":
+            heard.append((await anext(records)).value)
+        assert list(dict.fromkeys(heard)) == [b"new 0", b"new 1"]

@@ -68,7 +68,8 @@ class Bus(ABC):
         """Every partition of a topic from its beginning, without a group, for ever.
 
         Records with a timestamp before `since` (seconds since 1970) are dropped. A broker that goes away is waited for; a
-        topic that was made anew is read from its beginning again. Close the iterator (`aclosing`) to stop.
+        topic that was made anew is read from its beginning again, so that what was heard of it before that was noticed comes
+        twice. Close the iterator (`aclosing`) to stop.
         """
 
     @abstractmethod
