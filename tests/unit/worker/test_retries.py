@@ -78,18 +78,6 @@ async def test_a_failure_that_may_pass_moves_the_run_to_its_retry(tmp_path: Path
     await stack.worker.close()
 
 
-async def test_a_failure_in_the_middle_of_a_rebalance_counts_as_a_try(stack: LoneWorker):
-    """Whoever has the record now tries at once: without a retry, so with the tries so far."""
-    id = stack.submit()
-    await stack.until(lambda: stack.engine.open_ids)
-    stack.worker.revoked()
-    stack.worker.assigned({5})
-    stack.engine.fail(id, StoreUnavailable("full").info)
-    await stack.until(lambda: stack.records.attempts(*id).worker is None)
-    assert stack.records.attempts(*id).count == 1
-    assert stack.bus.records(Topic.JOBS_RETRY) == []
-
-
 async def test_a_retry_that_succeeds_leaves_nothing_of_the_failure(stack: LoneWorker):
     id = stack.submit()
     await fail(stack, id, StoreUnavailable("full").info)
