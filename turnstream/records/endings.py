@@ -37,7 +37,8 @@ class Witness(Value):
 
     @property
     def name(self) -> str:
-        return f"{self.topic}-{self.topic_id}-{self.partition}-{self.offset}-{self.attempt}"
+        topic_id = self.topic_id.replace("/", "_")  # base64, and part of a key
+        return f"{self.topic}-{topic_id}-{self.partition}-{self.offset}-{self.attempt}"
 
 
 Witnesses = tuple[Witness, ...]

@@ -14,7 +14,7 @@ from schemas.topics import Topic
 from tests.support.jobs import ACCEPTED, FAILURE, NOON, RESULT, create, job_id, make_job
 from tests.support.stores import RacedStore, keys
 from turnstream.object_store.memory import MemoryStore
-from turnstream.records import CANCELLED, Attempts, Ending, Mark, MarkState, Records, RunRequest, reference
+from turnstream.records import CANCELLED, Attempts, Ending, Mark, MarkState, Records, RunRequest, Witness, reference
 
 # Marks
 
@@ -268,3 +268,10 @@ def test_who_gives_up_a_run_takes_back_no_mark_but_its_own(records: Records) -> 
     assert records.mark(job.id, "run-2") == QUEUED
     assert not records.put_first_mark(job.id, "run-2", ACCEPTED)
     assert records.mark(job.id, "run-2") == QUEUED
+
+
+def test_a_witness_may_be_of_a_topic_with_any_id(records: Records) -> None:
+    records.put_cancelled(job_id(1), LIVE_RUN)
+    witness = Witness.at(Topic.JOBS, "//a+/==", partition=3, offset=17, attempt=0)
+    records.add_witness(job_id(1), LIVE_RUN, witness)
+    assert records.witnesses(job_id(1), LIVE_RUN) == (witness,)
