@@ -190,6 +190,12 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = Field(
         default="", description="host:port of the broker; empty: `turnstream up` starts the embedded one"
     )
+    broker_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="port of the embedded broker on 127.0.0.1; 0: a free one, another at each start",
+    )
     consumer_group: str = Field(default="turnstream", description="Kafka group of the workers")
     partition_groups: int = Field(
         default=1, ge=1, le=1024, description="K: gpu-jobs has K * 13 partitions; at least the number of workers"
@@ -320,6 +326,11 @@ class Settings(BaseSettings):
             raise SettingsInvalid(
                 f"API_KEY is not set and HOST={self.host} can be reached from other machines: set API_KEY, or HOST=127.0.0.1"
             )
+
+    @property
+    def objects_dir(self) -> Path:
+        """The object store, where that is the file system."""
+        return self.data_dir / "objects"
 
     @property
     def spool_dir(self) -> Path:

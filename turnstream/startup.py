@@ -6,7 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
-from turnstream import logs
+from turnstream import allocator, logs
 from turnstream.cli import one_line
 from turnstream.settings import Settings
 
@@ -16,6 +16,7 @@ EX_CONFIG = os.EX_CONFIG
 
 def settings_of(log: logging.Logger) -> Settings:
     """With logging as they want it. Ends the process where they cannot be right."""
+    allocator.few_arenas()
     try:
         settings = Settings()
     except ValidationError as error:

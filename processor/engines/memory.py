@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from processor.engines import allocator
+from turnstream import allocator
 from turnstream.memory import resident
 from turnstream.settings import Settings
 

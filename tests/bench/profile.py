@@ -44,10 +44,10 @@ def stages(samples: Any, mode: str, device: str) -> dict[str, Any]:
 
 def floor(samples: Any, device: str) -> dict[str, float]:
     """Seconds that one pass of each network over the whole recording takes."""
-    from processor.engines import allocator
     from processor.engines.diarize.model import load
     from processor.engines.diarize.pieces import Piece
     from schemas.jobs import Mode
+    from turnstream import allocator
     from turnstream.settings import Settings
 
     allocator.keep_big_blocks()

@@ -16,7 +16,6 @@ import pytest
 import torch
 import yaml
 
-from processor.engines import allocator
 from processor.engines.base import JobTask, Outcome
 from processor.engines.diarize import device
 from processor.engines.diarize.clustering import BOUNDS_MISSED, Turn
@@ -29,7 +28,7 @@ from schemas.jobs import DiarizeParams, Lane, Mode
 from schemas.results import DiarizationResult, Segment
 from tests.support.engine import Shelf, all_ended, context_of, ends, result_of, run, task
 from tests.support.recordings import SAMPLE_RATE, sample_waveform
-from turnstream import weights
+from turnstream import allocator, weights
 from turnstream.settings import Settings
 from turnstream.weights import Weights
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from processor.engines import allocator
 from processor.engines.base import EngineContext
 from processor.engines.diarize.engine import MODEL, DiarizeEngine
 from processor.engines.diarize.model import load
 from processor.model_manager import ModelSource
 from schemas.errors import TurnstreamError
-from turnstream import weights
+from turnstream import allocator, weights
 from turnstream.settings import Settings
 from turnstream.shares import cores
 

@@ -8,6 +8,8 @@ from pyannote.audio.models.embedding.wespeaker.resnet import BasicBlock
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from processor.engines.diarize.winograd import Winograd
+
 
 class Trunk(nn.Module):
     """WeSpeaker's ResNet of basic blocks: batch norms folded into the convolutions before them, and in place what can be.
@@ -62,8 +64,8 @@ class Block(nn.Module):
 class Convolution(nn.Module):
     """A convolution with what follows it, for inference alone.
 
-    On x86 oneDNN does both in one pass over memory, with weights that were laid out for it once. With AVX-512 the numbers are the
-    same, bit by bit.
+    On x86 oneDNN does both in one pass over memory, with weights that were laid out for it once, and `Winograd` where that is
+    faster.
     """
 
     def __init__(self, plain: nn.Conv2d) -> None:
@@ -71,24 +73,32 @@ class Convolution(nn.Module):
         self.plain = plain
         self._where = (plain.padding, plain.stride, plain.dilation, plain.groups)
         self._packed: Tensor | None = None
+        self._winograd: Winograd | None = None
 
     def pack(self) -> None:
         """To be called again when the weights have moved."""
+        self._packed = self._winograd = None
         weight = self.plain.weight.detach()
-        if _fuses() and weight.device.type == "cpu":
+        if not _fuses() or weight.device.type != "cpu":
+            return
+        if Winograd.fits(self.plain):
+            self._winograd = Winograd(self.plain)
+        else:
             lay_out: Any = torch.ops.aten.mkldnn_reorder_conv2d_weight
             self._packed = lay_out(weight.to_mkldnn(), *self._where)
-        else:
-            self._packed = None
 
     def forward(self, image: Tensor) -> Tensor:
         return self.plain(image) if self._packed is None else self._pass(image, "none")
 
     def rectified(self, image: Tensor) -> Tensor:
+        if self._winograd is not None:
+            return self._winograd(image)
         return self.plain(image).relu_() if self._packed is None else self._pass(image, "relu")
 
     def added(self, image: Tensor, around: Tensor) -> Tensor:
         """The rectified sum; it may be written over `around`."""
+        if self._winograd is not None:
+            return self._winograd(image, around)
         if self._packed is None:
             return self.plain(image).add_(around).relu_()
         fused = torch.ops.mkldnn._convolution_pointwise_.binary
