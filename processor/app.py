@@ -149,6 +149,7 @@ class GpuApp(faust.App):
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
         del app
+        cast(Consumer, self.consumer).begin()
         places = {(tp.topic, tp.partition) for tp in assigned}
         self._outbox.assigned(places)
         self.worker.assigned(places)

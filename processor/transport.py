@@ -1,14 +1,23 @@
 """What of Faust's Kafka transport has to be different (beside `processor.app` the only module that knows Faust)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
+from aiokafka.errors import UnknownMemberIdError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
+    async def on_start(self) -> None:
+        await super().on_start()
+        commit_only_as(lambda: cast(Consumer, self.consumer).committing_as, self.coordinator)
+
+    @property
+    def coordinator(self) -> Any:
+        return cast(Any, self._ensure_consumer())._coordinator
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer: Any = super()._create_worker_consumer(transport)
         if transport.fetch_max_wait_ms is not None:
@@ -42,11 +51,30 @@ async def seek_to_committed(consumer: Any) -> Mapping[Any, int]:
     return committed
 
 
+def commit_only_as(member: Callable[[], str], coordinator: Any) -> None:
+    """Have aiokafka's coordinator commit nothing while it is somebody else in the group than `member`.
+
+    It asks the broker again and again, and as whoever it is by then. A broker that was started anew, empty, would take offsets of
+    topics that are gone for those of the new ones, whose first records nobody would read.
+    """
+    commit = coordinator._do_commit_offsets
+
+    async def as_member(assignment: Any, offsets: Any) -> None:
+        if not coordinator.member_id or coordinator.member_id != member():
+            raise UnknownMemberIdError(coordinator.group_id)
+        await commit(assignment, offsets)
+
+    coordinator._do_commit_offsets = as_member
+
+
 class Consumer(driver.Consumer):
     """Acknowledges what the worker is done with, and nothing else.
 
     Faust acknowledges by itself what its streams skip around a rebalance, and would commit past a job that is open.
     """
+
+    member = committing_as = ""
+    """Who we were in the group when we were given the partitions that we have; and when the present commit began."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -60,6 +88,16 @@ class Consumer(driver.Consumer):
         if message.generation_id != self.app.consumer_generation_id:
             return False
         return super().ack(message)
+
+    def begin(self) -> None:
+        """An assignment begins: what was acknowledged under another one is not ours to commit."""
+        self.member = cast(ConsumerThread, self._thread).coordinator.member_id
+        for known in (self._acked, self._acked_index, self._committed_offset):
+            known.clear()
+
+    async def force_commit(self, *args: Any, **options: Any) -> bool:
+        self.committing_as = self.member
+        return await super().force_commit(*args, **options)
 
     async def _commit(self, offsets: Any) -> bool:
         # With transactions the offsets are committed by these; whatever Faust wants to commit, it believes it did.

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import TypeVar
 
 from producer_api.broker_watch import BrokerWatch
@@ -45,6 +45,16 @@ class Action(StrEnum):
     ERASE = "erased"
 
 
+class End(Enum):
+    """Of a run."""
+
+    NONE = auto()
+    UNTOLD = auto()
+    """Of a queued run it is not looked for: it comes to the workers in any case."""
+    TOLD = auto()
+    """Its event was published."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What the broker has of a topic."""
@@ -69,20 +79,20 @@ class Limits:
     """The wait for a retry."""
 
 
-def decide(mark: Mark, *, over: bool, kept: Kept, limits: Limits) -> Action:
-    """What to do about the mark of a run. `kept` is what the broker has of the mark's topic; `over`: the run has ended, and where
-    its event was published, the end was told.
-    """
+def decide(mark: Mark, end: End, *, kept: Kept, limits: Limits) -> Action:
+    """What to do about the mark of a run. `kept` is what the broker has of the mark's topic."""
     if mark.state is not MarkState.QUEUED:
         if mark.at >= limits.accepted:
             return Action.LEAVE
-        return Action.REMOVE_MARK if over and mark.state is MarkState.ACCEPTING else Action.ERASE
+        if mark.state is MarkState.ERASING or end is End.NONE:
+            return Action.ERASE
+        return Action.REMOVE_MARK if end is End.TOLD else Action.PUBLISH
     reach = None if mark.partition is None else kept.reaches.get(mark.partition)
     if mark.topic_id != kept.topic_id or mark.offset is None or reach is None or mark.offset < reach.low:
         return Action.PUBLISH  # lost; where the run has ended, the worker only does the steps that are missing
     waits = reach.committed is None or reach.committed <= mark.offset
     # A mark may name a retry that never came to be: whoever moved it died before the record was there for good.
-    if over and not (waits and (mark.topic == Topic.JOBS or mark.at >= limits.retried)):
+    if end is End.TOLD and not (waits and (mark.topic == Topic.JOBS or mark.at >= limits.retried)):
         return Action.REMOVE_MARK
     return Action.LEAVE if waits else Action.PUBLISH
 
@@ -185,6 +195,8 @@ class Sweeper:
             return Action.LEAVE  # nothing can be said about what the broker has
         try:
             action = await self._decide(job_id, run, mark, await self._kept_for(mark, kept))
+            if action is Action.PUBLISH and not kept:
+                return Action.LEAVE
             await self._act(action, job_id, run, mark, kept)
         except TurnstreamError as error:
             log.warning("job %s, run %s: left for the next sweep: %s", job_id, run, error.detail)
@@ -195,18 +207,21 @@ class Sweeper:
         accepted = datetime.now(UTC) - timedelta(seconds=self._settings.accepting_limit)
         limits = Limits(accepted, accepted - timedelta(seconds=max(self._settings.retry_delays)))
         of = kept.get(mark.topic, NOTHING)
-        actions = [decide(mark, over=over, kept=of, limits=limits) for over in (False, True)]
-        # Most marks wait, or are lost, whether their run is over or not: then the store need not be asked.
-        return actions[actions[0] is not actions[1] and await self._threads.run(self._over, job_id, run, mark, kept)]
+        actions = {end: decide(mark, end, kept=of, limits=limits) for end in End}
+        # Most marks wait, or are lost, however their run stands: then the store need not be asked.
+        alike = len(set(actions.values())) == 1
+        return actions[End.NONE if alike else await self._threads.run(self._end, job_id, run, mark, kept)]
 
-    def _over(self, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> bool:
+    def _end(self, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> End:
         """Blocks."""
-        if mark.state is not MarkState.QUEUED:
-            return self._records.ended(job_id, run)
-        return any(
+        told = any(
             witness.attempt >= mark.attempt and kept.get(witness.topic, NOTHING).passed(witness)
             for witness in self._records.witnesses(job_id, run)
         )
+        if told:
+            return End.TOLD
+        unlooked = mark.state is MarkState.QUEUED
+        return End.NONE if unlooked or not self._records.ended(job_id, run) else End.UNTOLD
 
     async def _act(self, action: Action, job_id: str, run: str, mark: Mark, kept: Mapping[str, Kept]) -> None:
         match action:

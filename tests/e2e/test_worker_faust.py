@@ -85,14 +85,15 @@ class Stack:
     async def worker_ended(self) -> int:
         return await asyncio.to_thread(self.worker.wait, 30)
 
-    async def submit(self, filename: str = "a.wav") -> Id:
+    async def submit(self, filename: str = "a.wav", partition: int | None = None) -> Id:
         job = accept(self.records, new_job(filename))
-        await self.publish(job)
+        await self.publish(job, partition)
         return job.id, "live"
 
-    async def publish(self, job: Job) -> None:
+    async def publish(self, job: Job, partition: int | None = None) -> None:
         event = job_event(job)
-        partition = LAYOUT.partition(job.id, job.operation, job.lane)
+        if partition is None:
+            partition = LAYOUT.partition(job.id, job.operation, job.lane)
         await self.bus.publish(Topic.JOBS, key=event.key, value=event.data, headers=event.headers, partition=partition)
 
     async def cancel(self, id: Id) -> None:
@@ -227,6 +228,29 @@ async def test_a_broker_that_lost_everything_is_noticed(stack: Stack):
     await stack.reconnect()
     second = await stack.submit()  # at the offset the worker before has seen already
     await stack.all_done([second])
+
+
+async def test_what_a_lost_topic_had_is_not_committed_in_the_new_one(stack: Stack):
+    """A worker that drains ends a job of a topic that is gone: the new topic's first records are read all the same."""
+    stack.env |= {"DRAIN_LIMIT": "20"}
+    await stack.start_worker()
+    before = [await stack.submit(partition=1) for _ in range(5)]
+    await stack.all_done(before)
+    last = await stack.submit("sleep-4.0.wav", partition=1)
+    await stack.until(lambda: stack.attempts(last))
+    stack.broker.kill()
+    await stack.broker.start()
+    await stack.bus.ensure_topics(LAYOUT.topics())
+    assert await stack.worker_ended() == 75
+    assert stack.ended(last) is JobState.SUCCEEDED
+    await stack.reconnect()
+    assert await stack.committed() == 0
+    for value in (b"bad", b"worse"):
+        await stack.bus.publish(Topic.JOBS, key=b"bad", value=value, partition=1)
+    after = await stack.submit(partition=1)
+    await stack.start_worker()
+    await stack.all_done([after])
+    assert [letter.value for letter in await stack.read(Topic.JOBS_DLQ)] == [b"bad", b"worse"]
 
 
 async def test_a_broker_that_is_not_there_yet_is_waited_for(stack: Stack):

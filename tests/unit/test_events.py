@@ -1,6 +1,7 @@
 """An event survives the way over a record, other people's tools can read it, and what is no event is said to be none."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -146,3 +147,19 @@ def test_an_unknown_version_is_told_from_an_event_that_does_not_belong():
 def test_what_a_later_release_adds_is_ignored():
     data = json.dumps({"job_id": JOB_ID, "run": "live", "reason": "new in v1"}).encode()
     assert cancel().model_copy(update={"data": data}).read(CANCEL_REQUESTED, CancelRequested) == DATA
+
+
+def test_nothing_is_kept_of_what_was_parsed():
+    """Ids never come again: a cache of them would only fill up."""
+    bodies = [
+        CancelRequested(job_id=f"{JOB_ID[:24]}{number:012d}", run="live").model_dump_json() for number in range(2_000)
+    ]
+    CancelRequested.model_validate_json(bodies[0])
+    tracemalloc.start()
+    try:
+        for body in bodies:
+            CancelRequested.model_validate_json(body)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10_000

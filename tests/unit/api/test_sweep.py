@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from producer_api import broker_watch
-from producer_api.sweep import LEASE, Action, Kept, Limits, decide
+from producer_api.sweep import LEASE, Action, End, Kept, Limits, decide
 from schemas.events import JOB_REQUESTED, Event
 from schemas.jobs import JobRequested, Lane
 from schemas.topics import Topic
@@ -33,46 +33,48 @@ OLD_RETRY = RETRIED.model_copy(update={"at": BEFORE - timedelta(seconds=1)})
 
 
 @pytest.mark.parametrize(
-    "mark, over, reach, action",
+    "mark, end, reach, action",
     [
         # a submission under way, and one that will never end
-        (accepting(age=0), False, None, Action.LEAVE),
-        (accepting(age=899), True, None, Action.LEAVE),
-        (accepting(age=901), False, None, Action.ERASE),
-        (accepting(age=901), True, None, Action.REMOVE_MARK),
+        (accepting(age=0), End.NONE, None, Action.LEAVE),
+        (accepting(age=899), End.TOLD, None, Action.LEAVE),
+        (accepting(age=901), End.NONE, None, Action.ERASE),
+        (accepting(age=901), End.TOLD, None, Action.REMOVE_MARK),
+        (accepting(age=899), End.UNTOLD, None, Action.LEAVE),
+        (accepting(age=901), End.UNTOLD, None, Action.PUBLISH),
         # an erasure under way, and one that was interrupted
-        (accepting(age=899).model_copy(update={"state": MarkState.ERASING}), False, None, Action.LEAVE),
-        (accepting(age=901).model_copy(update={"state": MarkState.ERASING}), False, None, Action.ERASE),
-        (accepting(age=901).model_copy(update={"state": MarkState.ERASING}), True, None, Action.ERASE),
+        (accepting(age=899).model_copy(update={"state": MarkState.ERASING}), End.NONE, None, Action.LEAVE),
+        (accepting(age=901).model_copy(update={"state": MarkState.ERASING}), End.NONE, None, Action.ERASE),
+        (accepting(age=901).model_copy(update={"state": MarkState.ERASING}), End.TOLD, None, Action.ERASE),
         # waiting its turn, however long
-        (HERE, False, Reach(low=0, committed=None), Action.LEAVE),
-        (HERE, False, Reach(low=0, committed=0), Action.LEAVE),
-        (HERE, False, Reach(low=5, committed=5), Action.LEAVE),
-        (HERE, True, Reach(low=0, committed=5), Action.LEAVE),
+        (HERE, End.NONE, Reach(low=0, committed=None), Action.LEAVE),
+        (HERE, End.NONE, Reach(low=0, committed=0), Action.LEAVE),
+        (HERE, End.NONE, Reach(low=5, committed=5), Action.LEAVE),
+        (HERE, End.TOLD, Reach(low=0, committed=5), Action.LEAVE),
         # passed by the workers
-        (HERE, False, Reach(low=0, committed=6), Action.PUBLISH),
-        (HERE, True, Reach(low=0, committed=6), Action.REMOVE_MARK),
+        (HERE, End.NONE, Reach(low=0, committed=6), Action.PUBLISH),
+        (HERE, End.TOLD, Reach(low=0, committed=6), Action.REMOVE_MARK),
         # lost by the broker
-        (HERE, False, Reach(low=6, committed=9), Action.PUBLISH),
-        (HERE, True, Reach(low=6, committed=9), Action.PUBLISH),
-        (LOST_ID, False, Reach(low=0, committed=None), Action.PUBLISH),
-        (LOST_ID, True, Reach(low=0, committed=9), Action.PUBLISH),
-        (HERE, False, None, Action.PUBLISH),
-        (Mark(state=MarkState.QUEUED, at=NOW, topic_id="now", partition=0), False, Reach(0, None), Action.PUBLISH),
+        (HERE, End.NONE, Reach(low=6, committed=9), Action.PUBLISH),
+        (HERE, End.TOLD, Reach(low=6, committed=9), Action.PUBLISH),
+        (LOST_ID, End.NONE, Reach(low=0, committed=None), Action.PUBLISH),
+        (LOST_ID, End.TOLD, Reach(low=0, committed=9), Action.PUBLISH),
+        (HERE, End.NONE, None, Action.PUBLISH),
+        (Mark(state=MarkState.QUEUED, at=NOW, topic_id="now", partition=0), End.NONE, Reach(0, None), Action.PUBLISH),
         # waiting for its next try
-        (RETRIED, False, Reach(low=0, committed=5), Action.LEAVE),
-        (RETRIED, False, Reach(low=0, committed=6), Action.PUBLISH),
-        (RETRIED, True, Reach(low=0, committed=6), Action.REMOVE_MARK),
+        (RETRIED, End.NONE, Reach(low=0, committed=5), Action.LEAVE),
+        (RETRIED, End.NONE, Reach(low=0, committed=6), Action.PUBLISH),
+        (RETRIED, End.TOLD, Reach(low=0, committed=6), Action.REMOVE_MARK),
         # waiting for a retry that never came to be: whoever moved the mark died too early
-        (RETRIED, True, Reach(low=0, committed=None), Action.LEAVE),
-        (OLD_RETRY, False, Reach(low=0, committed=None), Action.LEAVE),
-        (OLD_RETRY, True, Reach(low=0, committed=None), Action.REMOVE_MARK),
+        (RETRIED, End.TOLD, Reach(low=0, committed=None), Action.LEAVE),
+        (OLD_RETRY, End.NONE, Reach(low=0, committed=None), Action.LEAVE),
+        (OLD_RETRY, End.TOLD, Reach(low=0, committed=None), Action.REMOVE_MARK),
     ],
 )
-def test_what_is_decided(mark, over, reach, action):
+def test_what_is_decided(mark, end, reach, action):
     kept = Kept("now", {} if reach is None else {0: reach})
     limits = Limits(accepted=BEFORE, retried=BEFORE)
-    assert decide(mark, over=over, kept=kept, limits=limits) is action
+    assert decide(mark, end, kept=kept, limits=limits) is action
 
 
 def published(api) -> list[str]:
@@ -216,6 +218,21 @@ async def test_a_submission_that_never_ended_is_erased(api, blip):
     assert (await api.service.sweeper.sweep()) == {Action.ERASE: 1, Action.LEAVE: 1}
     assert not [key for key in api.kept() if old in key]
     assert api.records.job(young)
+
+
+async def test_a_submission_whose_end_nobody_told_is_published_again(api, blip):
+    """The API died before it noted the record, the worker before it told the end: without the mark nobody would tell it."""
+    job_id = await api.new_job(blip)
+    mark = api.records.mark(job_id, "live")
+    await complete(api, job_id)
+    api.records.add_witness(job_id, "live", witness(mark))
+    api.records.put_mark(job_id, "live", accepting(age=901))
+    assert (await api.service.sweeper.sweep()) == {Action.PUBLISH: 1}
+    assert published(api) == [job_id, job_id]
+    assert api.records.mark(job_id, "live").state is MarkState.QUEUED
+    api.records.put_mark(job_id, "live", accepting(age=901))
+    api.bus.commit(GROUP, Topic.JOBS, mark.partition, mark.offset + 1)
+    assert (await api.service.sweeper.sweep()) == {Action.REMOVE_MARK: 1}
 
 
 async def test_an_erasure_that_was_interrupted_is_ended(api, blip):
