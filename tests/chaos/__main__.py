@@ -1,7 +1,7 @@
 """Kill everything, again and again, under load; then look whether anything was lost or done twice.
 
     python -m tests.chaos --stack embedded --kills 200 --seed 1
-    python -m tests.chaos --stack local --kills 200 --out docs/benchmarks/chaos-local.json
+    python -m tests.chaos --stack local --kills 200 --seed 61 --out chaos.json
 
 Both stacks have two workers; the local one is Apache Kafka and MinIO as plain processes (`tests/support/real.py`). Every
 second kill strikes at a named point (`turnstream/points.py`). The report goes to the terminal; any breach makes the exit

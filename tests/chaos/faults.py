@@ -19,6 +19,10 @@ AT_ONCE = 3
 """Faults that may be under way at the same time."""
 VICTIM_LIMIT = 10.0
 """Seconds until a victim is there; then another one is looked for."""
+STEPS, BREATH = 3, 10.0
+"""So many jobs that are accepted, and so many that are told, show that a stack lives again; the next fault waits for that, so
+many seconds at most. Else a slow stack is only ever killed at its first step, and meets no other.
+"""
 LOOK = 0.02
 SIGNALS = {Act.KILL: signal.SIGKILL, Act.STOP: signal.SIGSTOP}
 
@@ -46,8 +50,11 @@ class Strike:
 
 
 class Striker:
-    def __init__(self, field: Field, told: Callable[[Strike], None]) -> None:
-        self._field, self._told = field, told
+    """`life`: how much the stack has done so far, as counts that only rise."""
+
+    def __init__(self, field: Field, told: Callable[[Strike], None], life: Callable[[], Sequence[int]]) -> None:
+        self._field, self._told, self._life = field, told, life
+        self._before = life()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._serving = {victim: asyncio.Lock() for victim in field.servers}
         self._until = math.inf
@@ -60,8 +67,16 @@ class Striker:
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 await asyncio.sleep(min(fault.gap, self._time_left))
+                await self._breath()
                 await self._free.acquire()
                 group.create_task(self._one(fault)).add_done_callback(lambda _: self._free.release())
+
+    async def _breath(self) -> None:
+        deadline = min(time.monotonic() + BREATH, self._until)
+        while time.monotonic() < deadline and any(
+            now < before + STEPS for now, before in zip(self._life(), self._before, strict=True)
+        ):
+            await asyncio.sleep(LOOK)
 
     @property
     def _time_left(self) -> float:
@@ -90,6 +105,7 @@ class Striker:
     ) -> None:
         strike = Strike(time.time(), fault.act, victim, process, point, struck, fault.hold)
         self.strikes.append(strike)
+        self._before = self._life()
         self._told(strike)
 
     def _miss(self, fault: Fault) -> None:

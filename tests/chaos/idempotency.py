@@ -32,7 +32,8 @@ from tests.support import recordings
 from tests.support.real import REASON, missing_tools
 from turnstream.patience import Patience
 
-TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+ANSWER, CONNECTION = 30.0, 3.0
+"""Seconds that a client waits for either."""
 AWAY = 0.2
 """Seconds a client waits after an answer that was none."""
 HANGS_UP, TWICE, AGAIN = 0.25, 0.1, 0.2
@@ -72,15 +73,15 @@ class Client:
 
     async def _call(self, key: str) -> bool:
         """Whether an answer came."""
-        patience = self._draw.uniform(0, 0.5) if self._draw.random() < HANGS_UP else None
+        patience = self._draw.uniform(0, 0.5) if self._draw.random() < HANGS_UP else ANSWER
         try:
-            async with asyncio.timeout(patience):
-                answer = await self._http.post(
-                    f"{self._url}/api/v1/jobs",
-                    files={"audio": ("a.wav", self._audio)},
-                    headers={"Idempotency-Key": key},
-                )
-        except TimeoutError:
+            answer = await self._http.post(
+                f"{self._url}/api/v1/jobs",
+                files={"audio": ("a.wav", self._audio)},
+                headers={"Idempotency-Key": key},
+                timeout=httpx.Timeout(patience, connect=CONNECTION),
+            )
+        except httpx.ReadTimeout:
             self._book.seen["hung up"] += 1
             return False
         except httpx.TransportError:
@@ -103,7 +104,7 @@ async def load(stack: Field, audio: bytes, keys: list[str], clients: int, book: 
         for key in waiting:
             await client.hand_in(key)
 
-    async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits) as http:
+    async with httpx.AsyncClient(limits=limits) as http:
         url = stack.stack.url
         drawn = (random.Random(draw.random()) for _ in range(clients))
         await asyncio.gather(*(work(Client(http, url, audio, book, each)) for each in drawn))

@@ -98,7 +98,6 @@ async def trial(
 async def _trial(
     options: Options, where: Field, faults: list[Fault], say: Callable[[str], None], going: Callable[[Going], None]
 ) -> Trial:
-    striker = Striker(where, lambda strike: say(str(strike)))
     async with connected(where) as bus, watching(where, bus, options.seed) as watch:
         load = Load(
             lambda: where.stack.url,
@@ -108,6 +107,8 @@ async def _trial(
             clients=CLIENTS,
             real=options.engine != "scripted",
         )
+        book = load.book
+        striker = Striker(where, lambda strike: say(str(strike)), lambda: (len(book.promises), len(watch.seen)))
         going(Going(where, load, watch, striker))
         partitions = where.settings.partition_groups * 13
         over = asyncio.Event()

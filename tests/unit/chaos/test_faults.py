@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import Strike, Striker
+from tests.chaos.faults import STEPS, Strike, Striker
 from tests.chaos.report import shortfall
 from tests.chaos.schedule import Act, Fault, Ground, Victim
 
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 async def carried_out(place: Place, limit: float, *faults: Fault) -> list[Strike]:
-    striker = Striker(place, lambda _: None)  # type: ignore[arg-type]
+    striker = Striker(place, lambda _: None, tuple)  # type: ignore[arg-type]
     await striker.carry_out(faults, limit)
     return striker.strikes
 
@@ -55,6 +55,21 @@ async def test_a_victim_that_is_just_starting_is_waited_for(place: Place):
     assert (strike.struck, strike.process) == (True, "worker-1")
     assert place.worker is not None
     assert place.worker.wait() == -signal.SIGKILL
+
+
+async def test_the_next_fault_waits_until_the_stack_lives_again(place: Place):
+    accepted, looks = 0, 0
+
+    def life() -> tuple[int]:
+        nonlocal accepted, looks
+        looks += 1
+        accepted += looks > 20
+        return (accepted,)
+
+    seen: list[int] = []
+    striker = Striker(place, lambda _: seen.append(accepted), life)  # type: ignore[arg-type]
+    await striker.carry_out([kill()], SOON)
+    assert seen[0] >= STEPS
 
 
 async def test_what_finds_nobody_in_time_has_not_struck(tmp_path: Path):
