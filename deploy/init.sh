@@ -42,7 +42,7 @@ cluster_id=${cluster_id%?}A
 
 umask 077
 set -C            # > makes a file, and takes none that has come meanwhile
-exec 3>"$file"    # or it ends here
+{ command exec 3>"$file"; } 2>/dev/null || fail "cannot make $file: its folder is missing or not yours, or it has just come"
 trap 'rm -f -- "$file"; exit 1' INT TERM HUP
 cat >&3 <<END || { rm -f -- "$file"; exit 1; }
 # Secrets of this stack, made by deploy/init.sh. Keep a copy: what lies in MinIO opens with these keys only.

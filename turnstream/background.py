@@ -33,7 +33,8 @@ class Background:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-P", "-m", "turnstream", "up", "--data", str(self.data_dir), "--port", "0"]
+        turnstream = [sys.executable, "-P", "-m", "turnstream"]
+        command = [*turnstream, "up", "--data", str(self.data_dir), "--port", "0", "--broker-port", "0"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

@@ -97,6 +97,12 @@ class Child:
                 await asyncio.to_thread(self._process.wait, within)
             except subprocess.TimeoutExpired:
                 self._say("stack", f"{self.name} did not stop within {within:.0f} s and is killed")
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL, at once: for what has nothing to put away."""
+        self.stopping = True
+        if self._process is not None:
             self._kill_group()
             await asyncio.to_thread(self._process.wait)
 

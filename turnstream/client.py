@@ -18,8 +18,8 @@ What the service answers with a problem document is raised as the error of `sche
 
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from schemas.errors import (
     InternalError,
     KeyInUse,
     ServiceUnreachable,
+    SettingsInvalid,
     TurnstreamError,
     WaitExpired,
     from_info,
@@ -56,13 +57,16 @@ TIMEOUT = 30.0
 CONNECT_TIMEOUT = 5.0
 """Seconds a connection may take to be made."""
 PAGE = 100
-"""Jobs that are asked for at once."""
+"""Jobs that are asked for at once, at most."""
 GATEWAY = {502, 503, 504}
 """What a proxy answers whose service is away."""
 
 
 class Client:
-    """May be shared between threads. `patience` says how often a call is tried again; reads are, twice as often."""
+    """May be shared between threads. `patience` says how often a call is tried again; reads are, twice as often.
+
+    Here, or at its first call, an address that is none raises SettingsInvalid.
+    """
 
     def __init__(
         self,
@@ -76,12 +80,13 @@ class Client:
         self.url = url.rstrip("/")
         self._patience = patience or Patience()
         self._timeout = timeout
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={b"x-api-key": key.encode()} if key else {},
-            timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
-            transport=transport,
-        )
+        with self._address():
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={b"x-api-key": key.encode()} if key else {},
+                timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
+                transport=transport,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -142,11 +147,11 @@ class Client:
         """All runs of a job, in the order in which they were asked for."""
         return self._read(self._get(f"/api/v1/jobs/{job_id}/runs"), JobRuns).runs
 
-    def jobs(self) -> Iterator[JobView]:
-        """All jobs of this key, newest first, fetched as they are taken."""
+    def jobs(self, *, at_once: int = PAGE) -> Iterator[JobView]:
+        """All jobs of this key, newest first, fetched as they are taken, `at_once` with a call."""
         after: dict[str, str] = {}
         while True:
-            page = self._read(self._get("/api/v1/jobs", limit=str(PAGE), **after), JobPage)
+            page = self._read(self._get("/api/v1/jobs", limit=str(at_once), **after), JobPage)
             yield from page.jobs
             if page.next is None:
                 return
@@ -213,9 +218,8 @@ class Client:
 
     def _once(self, send: Callable[[], httpx.Response], repeatable: bool) -> httpx.Response:
         try:
-            response = send()
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise self._unreachable(error) from error
+            with self._address():
+                response = send()
         except httpx.TransportError as error:
             if repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                 raise Passing(self._unreachable(error)) from error
@@ -228,9 +232,14 @@ class Client:
             raise Passing(error, after)
         raise error
 
+    @contextmanager
+    def _address(self) -> Generator[None]:
+        try:
+            yield
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise SettingsInvalid(f"{self.url!r} is not an address such as http://127.0.0.1:8000") from error
+
     def _unreachable(self, error: Exception) -> ServiceUnreachable:
-        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-            return ServiceUnreachable(f"{self.url!r} is not an address such as http://127.0.0.1:8000")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return ServiceUnreachable(
                 f"nothing answers at {self.url}: start it with `turnstream up`, or name it with --url or TURNSTREAM_URL"

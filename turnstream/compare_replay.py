@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
@@ -50,9 +51,10 @@ def compare_replay(
         Client(url or settings.turnstream_url, key or first_key(settings)) as client,
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        rows = list(bar.track(_rows(client, run, collar)))
+        lacking = Counter[str]()
+        rows = list(bar.track(_rows(client, run, collar, lacking)))
     if not rows:
-        raise InvalidRequest(f"no job has results of both {LIVE_RUN} and {run}")
+        raise InvalidRequest(f"no job has results of both {LIVE_RUN} and {run}{_counted('; ', lacking)}")
     rows.sort(key=lambda row: -(row.der if row.der is not None else float("inf")))
     total = reduce(Errors.plus, (row.errors for row in rows))
     if as_json:
@@ -62,19 +64,25 @@ def compare_replay(
             "collar": collar,
             "der": total.rate,
             "errors": total.model_dump(),
+            "lacking": lacking,
         }
         json.dump(document | {"jobs": [row.model_dump() for row in rows]}, sys.stdout, indent=2)
         print()  # noqa: T201 - what the command is asked for
     else:
-        console.print(_shown(rows, total, run))
+        console.print(_shown(rows, total, run, lacking))
 
 
-def _rows(client: Client, run: str, collar: float) -> Iterator[Row]:
+def _rows(client: Client, run: str, collar: float, lacking: Counter[str]) -> Iterator[Row]:
+    """`lacking` counts the jobs that have the run and no result of it, or of their first one, by the state of that run."""
     for job in client.jobs():
         if not has_turns(job.operation):
             continue
-        done = {view.run for view in client.runs(job.id) if view.state is JobState.SUCCEEDED}
-        if {LIVE_RUN, run} <= done:
+        states = {view.run: view.state for view in client.runs(job.id)}
+        if run not in states:
+            continue
+        if missing := [state for state in (states[run], states[LIVE_RUN]) if state is not JobState.SUCCEEDED]:
+            lacking[missing[0]] += 1
+        else:
             (_, before), (_, after) = results(client, job.id, job.operation, (LIVE_RUN, run))
             yield _row(job.id, compared(before, after, collar))
 
@@ -90,7 +98,13 @@ def _row(job_id: str, found: Comparison) -> Row:
     )
 
 
-def _shown(rows: Sequence[Row], total: Errors, run: str) -> RenderableType:
+def _counted(before: str, lacking: Counter[str]) -> str:
+    """Empty where no job lacks a result."""
+    each = ", ".join(f"{count} {state}" for state, count in lacking.most_common())
+    return f"{before}without a result: {each}" if each else ""
+
+
+def _shown(rows: Sequence[Row], total: Errors, run: str, lacking: Counter[str]) -> RenderableType:
     heading = Text.assemble(
         (run, "bold"), " compared with ", (LIVE_RUN, "bold"), f", {len(rows)} jobs: {rate(total.rate)}"
     )
@@ -103,4 +117,5 @@ def _shown(rows: Sequence[Row], total: Errors, run: str) -> RenderableType:
         table.add_row(row.job_id, der, f"{row.speakers_before} -> {row.speakers_after}", str(row.turns_changed))
     more = len(rows) - SHOWN
     rest = [Text(f"... and {more} more jobs; --json has all", "dim")] if more > 0 else []
-    return Group(Text(), heading, Text(told(total), "dim"), Text(), table, *rest)
+    without = [Text(_counted("", lacking), "yellow")] if lacking else []
+    return Group(Text(), heading, Text(told(total), "dim"), *without, Text(), table, *rest)

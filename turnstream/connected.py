@@ -8,10 +8,15 @@ from turnstream import bus as buses
 from turnstream import object_store as stores
 from turnstream import run_dir
 from turnstream.records import Records
-from turnstream.settings import Settings
+from turnstream.settings import Settings, StoreKind
 
 
 def records_of(settings: Settings) -> Records:
+    """Raises StackFailed where nothing was ever stored: who looks in the wrong folder is to be told, and leaves none behind."""
+    if settings.object_store is StoreKind.FILESYSTEM and not settings.objects_dir.is_dir():
+        raise StackFailed(
+            f"there is no object store in {settings.objects_dir.absolute()}: say where the stack keeps its data with DATA_DIR"
+        )
     return Records(stores.connect(settings))
 
 

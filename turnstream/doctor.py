@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schemas.errors import SettingsInvalid, WeightsUnavailable
+from schemas.errors import SettingsInvalid, TurnstreamError, Unauthorized, WeightsUnavailable
 from turnstream import __version__, operations, run_dir
 from turnstream.client import Client
 from turnstream.patience import Patience
@@ -133,12 +133,24 @@ def running(settings: Settings) -> Iterator[Finding]:
         pids = ", ".join(f"{name} {pid}" for name, pid in state.get("pids", {}).items())
         yield Finding("stack", None, f"{state.get('state')} at {state.get('url')} ({pids})")
     with Client(settings.turnstream_url, first_key(settings), patience=Patience(tries=1)) as client:
-        ready = client.ready()
-    if ready:
-        yield Finding("service", True, f"ready at {settings.turnstream_url}")
-    else:
-        advice = "start it with `turnstream up`, or set TURNSTREAM_URL"
-        yield Finding("service", False, f"not ready at {settings.turnstream_url}: {advice}")
+        if client.ready():
+            yield Finding("service", True, f"ready at {settings.turnstream_url}")
+            yield key(client, settings)
+        else:
+            advice = "start it with `turnstream up`, or set TURNSTREAM_URL"
+            yield Finding("service", False, f"not ready at {settings.turnstream_url}: {advice}")
+
+
+def key(client: Client, settings: Settings) -> Finding:
+    """Whether the service lets us in, by the smallest call that wants a key."""
+    try:
+        next(client.jobs(at_once=1), None)
+    except Unauthorized:
+        advice = "API_KEY is none of its keys" if settings.api_keys else "it asks for one: set API_KEY"
+        return Finding("key", False, f"not accepted: {advice}")
+    except TurnstreamError as error:
+        return Finding("key", False, error.detail)
+    return Finding("key", True, "accepted" if settings.api_keys else "none is asked for")
 
 
 def _importable(module: str) -> bool:

@@ -11,6 +11,7 @@ from schemas.topics import Layout, Topic
 from turnstream import bus as buses
 from turnstream import object_store as stores
 from turnstream import run_dir
+from turnstream.connected import records_of
 from turnstream.operations import installed, result_topics
 from turnstream.records import Records
 from turnstream.settings import BrokerKind, Settings
@@ -51,7 +52,7 @@ async def _created(settings: Settings, within: float) -> Layout:
 
 def show(settings: Settings) -> None:
     console = Console()
-    layout = _in_force(Records(stores.connect(settings)))
+    layout = _in_force(records_of(settings))
     console.print(
         f"{layout.groups} group(s) of {layout.slots} partitions, {len(layout.slot)} slots taken", style="bold"
     )
@@ -66,7 +67,7 @@ def grow(settings: Settings, groups: int) -> None:
     The embedded broker keeps nothing and cannot append: it takes the new layout with its next start. Raises DataDirInUse
     while it runs, LayoutMismatch where groups would become fewer.
     """
-    records = Records(stores.connect(settings))
+    records = records_of(settings)
     console = Console()
     if settings.broker is BrokerKind.KAFKA:
         asyncio.run(_on_broker(settings, records, groups))

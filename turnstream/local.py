@@ -22,22 +22,20 @@ from schemas.errors import (
 )
 from schemas.topics import Layout
 from turnstream import bus, object_store, run_dir, shares
-from turnstream.bus.embedded import broker_command
+from turnstream.bus.embedded import HOST, broker_command
 from turnstream.child import Child, Say, described
 from turnstream.client import Client
 from turnstream.lifeline import Lifeline
 from turnstream.memory import resident
 from turnstream.operations import installed, result_topics
-from turnstream.ports import claim_port, free_port
+from turnstream.ports import claim_port
 from turnstream.records import Records
 from turnstream.settings import GiB, Settings
 
 FIRST_DELAY, LAST_DELAY, STEADY = 0.2, 30.0, 10.0
 """Seconds before a dead child is started again: at first, and at most; one that held for the third begins anew."""
-TERM_MARGIN, BROKER_LIMIT = 1.0, 1.0
-"""Seconds a child has to stop in order: a worker, and the API beside it, this much longer than a worker needs at most; the
-broker, after them, the second.
-"""
+TERM_MARGIN = 1.0
+"""Seconds that worker and API have to stop in order, beyond those a worker needs at most."""
 CONFIGURATION_ERRORS = frozenset({2, os.EX_CONFIG})
 """Exit codes of a child that would die of the same cause each time."""
 BROKER_SEES = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
@@ -59,12 +57,12 @@ class Stack:
         self._say = say
         self._lifeline = Lifeline()
         self._embedded = not settings.kafka_bootstrap_servers
-        broker_port = free_port()
+        broker_port = claim_port(HOST, settings.broker_port, "--broker-port") if self._embedded else 0
         self.settings = settings.model_copy(
             update={
                 "data_dir": settings.data_dir.absolute(),
                 "port": claim_port(settings.host, settings.port),
-                "kafka_bootstrap_servers": settings.kafka_bootstrap_servers or f"127.0.0.1:{broker_port}",
+                "kafka_bootstrap_servers": settings.kafka_bootstrap_servers or f"{HOST}:{broker_port}",
             }
         )
         command, extra = broker_command(broker_port) if self._embedded else ([], {})
@@ -188,7 +186,7 @@ class Stack:
                 if pid is None or resident(pid) < BROKER_MEMORY or not await asyncio.to_thread(_idle, Records(store)):
                     continue
                 self._say("stack", "the broker has grown and nothing is pending: it starts afresh")
-                await self._broker.stop(BROKER_LIMIT)
+                await self._broker.kill()
 
     async def _announce(self, ready: Callable[[], None]) -> None:
         with Client(self.url) as client:
@@ -208,7 +206,7 @@ class Stack:
         for child in working:
             child.terminate()
         await asyncio.gather(*(child.stop(self._term_limit) for child in working))
-        await self._broker.stop(BROKER_LIMIT)
+        await self._broker.kill()  # it keeps nothing, and would wait for every consumer to leave
         self._lifeline.close()
         run_dir.forget_state(self.settings.data_dir, "stack")
 
@@ -245,7 +243,7 @@ class Stack:
 
 def stop_limit(settings: Settings) -> float:
     """Seconds in which all of a stack is over, at most."""
-    return settings.stop_limit + TERM_MARGIN + BROKER_LIMIT + 1
+    return settings.stop_limit + TERM_MARGIN + 1
 
 
 async def up(settings: Settings, say: Say) -> None:

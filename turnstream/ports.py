@@ -6,15 +6,15 @@ import socket
 from schemas.errors import PortTaken, SettingsInvalid
 
 
-def claim_port(host: str, port: int) -> int:
-    """`port` if it is free on `host`, or any free one for 0. Raises PortTaken with what to type instead."""
+def claim_port(host: str, port: int, option: str = "--port") -> int:
+    """`port` if it is free on `host`, or any free one for 0. Raises PortTaken with what to type instead, by the option's name."""
     try:
         return free_port(host, port)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise SettingsInvalid(f"cannot listen on {host}: {error.strerror}; name an address with --host") from error
         why = "is taken" if error.errno == errno.EADDRINUSE else "wants more rights"
-        raise PortTaken(f"port {port} {why}: `turnstream up --port {_next_free(host, port)}`") from None
+        raise PortTaken(f"port {port} {why}: `turnstream up {option} {_next_free(host, port)}`") from None
 
 
 def _next_free(host: str, port: int) -> int:

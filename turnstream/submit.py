@@ -145,10 +145,12 @@ def upload(
     send = partial(client.submit, file, params, operation=operation, lane=lane, idempotency_key=key)
     if file is None:
         return send(webhook_url=webhook_url)
+    if file.is_dir():
+        raise FileUnusable(f"{file} is a folder: `turnstream backfill {file}` takes all that is in it")
     if not file.is_file():
         raise FileUnusable(f"there is no file {file}")
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=file.stat().st_size)
         return send(webhook_url=webhook_url, sent=partial(bar.advance, task))
 
@@ -157,7 +159,7 @@ def watch(client: Client, started: JobView, console: Console) -> JobView:
     """The run as it ended."""
     columns = (SpinnerColumn(), TextColumn("{task.description:<13}"), BarColumn(), TimeElapsedColumn())
     view: JobView | None = None
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(JobState.QUEUED.value, total=None)
         for view in client.wait(started.id, run=started.run):
             if view.ahead:
@@ -171,7 +173,8 @@ def watch(client: Client, started: JobView, console: Console) -> JobView:
 
 def show(result: BaseModel, console: Console) -> None:
     """Who spoke when, who said what, what was said; of other operations' results whatever they hold."""
-    console.print()
+    if console.is_terminal:
+        console.print()
     match result:
         case DiarizationResult():
             console.print(timeline(result, console))

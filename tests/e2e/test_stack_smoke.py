@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from confluent_kafka import Consumer
 
 from schemas.jobs import JobState
 from schemas.operations import DIARIZE
@@ -55,7 +56,11 @@ def test_a_job_goes_all_the_way_and_sigterm_stops_everything_within_ten_seconds(
 
     family = stack.processes()
     assert {psutil.Process(pid) for pid in stack.pids.values()} <= set(family)
+    subscriber = Consumer({"bootstrap.servers": stack.bootstrap, "group.id": "one-that-stays", "log_level": 0})
+    subscriber.list_topics(timeout=10)
     assert stack.stop() < 10
+    subscriber.close()
+    assert "killed" not in stack.logs
     gone(family, within=0.5)
     assert "stopped" in stack.logs.splitlines()[-1]
     assert not (stack.data_dir / "run" / "stack.json").exists()

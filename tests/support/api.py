@@ -1,7 +1,7 @@
 """The API in this process, standing on the public twins, and what its tests ask of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,7 @@ def is_problem(response: httpx.Response, status: int, code: str) -> dict:
     return document
 
 
-def result(job_id: str, run: str = "live") -> DiarizationResult:
+def result(job_id: str, run: str = "live", warnings: Sequence[str] = ()) -> DiarizationResult:
     turn = Segment(speaker="SPEAKER_00", start=0.12, end=4.56)
     return DiarizationResult(
         job_id=job_id,
@@ -107,14 +107,17 @@ def result(job_id: str, run: str = "live") -> DiarizationResult:
         speakers=["SPEAKER_00"],
         performance=1.25,
         timings=Timings(queue=0, decode=0, load=0, segmentation=1, embedding=0.25, clustering=0, total=1.25),
+        warnings=[*warnings],
         audio=AnalysedAudio(duration=5, sha256="0" * 64, sample_rate=16000, channels=1),
         model=ModelInfo(name="m", source="directory", mode="exact", device="cpu", revision="r"),
     )
 
 
-async def complete(api: Api, job_id: str, run: str = "live", *, event: bool = True) -> None:
+async def complete(
+    api: Api, job_id: str, run: str = "live", *, event: bool = True, warnings: Sequence[str] = ()
+) -> None:
     """What a worker does once it has computed: store, tell, remove the mark."""
-    api.records.put_result(job_id, run, result(job_id, run))
+    api.records.put_result(job_id, run, result(job_id, run, warnings))
     if event:
         ending = api.records.ending(job_id, run)
         assert ending is not None

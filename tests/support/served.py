@@ -32,6 +32,8 @@ class Trouble:
 
     failing: set[str] = field(default_factory=set)
     """Names of recordings that cannot be computed."""
+    damaged: set[str] = field(default_factory=set)
+    """Names of recordings of which only a part can be computed."""
     lost: int = 0
     """So many more answers to submissions do not reach the caller."""
     refusals: list[tuple[int, str]] = field(default_factory=list)
@@ -136,4 +138,5 @@ async def _work(api: Api, trouble: Trouble) -> None:
             api.records.put_error(asked.job_id, asked.run, EngineFailed("it did not work").info)
             api.records.remove_mark(asked.job_id, asked.run)
         else:
-            await complete(api, asked.job_id, asked.run)
+            damaged = asked.audio is not None and asked.audio.filename in trouble.damaged
+            await complete(api, asked.job_id, asked.run, warnings=["audio_damaged"] * damaged)

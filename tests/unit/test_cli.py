@@ -29,8 +29,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, said.out, said.err
 
 
-def test_version(capsys: pytest.CaptureFixture[str]):
-    assert run(capsys, "version") == (0, f"{__version__}\n", "")
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version(capsys: pytest.CaptureFixture[str], asked: str):
+    assert run(capsys, asked) == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", ["up", "submit", "rerun", "demo", "doctor", "layout", "dlq"])
@@ -57,6 +58,18 @@ def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
 
 def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]):
     assert run(capsys, "submit", "none.wav") == (2, "", "turnstream: there is no file none.wav\n")
+
+
+def test_a_folder_is_for_another_command(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    code, _, err = run(capsys, "submit", str(tmp_path))
+    assert (code, f"`turnstream backfill {tmp_path}`" in err) == (2, True)
+
+
+@pytest.mark.parametrize("url", ["foo", "ftp://x", "http://[::"])
+def test_what_is_no_address_is_a_wrong_call(capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str):
+    (tmp_path / "a.wav").touch()
+    says = f"turnstream: {url!r} is not an address such as http://127.0.0.1:8000\n"
+    assert run(capsys, "submit", "a.wav", "--url", url) == (2, "", says)
 
 
 def test_parameters_that_contradict_each_other_are_one_line(capsys: pytest.CaptureFixture[str]):
@@ -159,8 +172,10 @@ def test_up_hands_its_options_over(capsys: pytest.CaptureFixture[str], monkeypat
 
     monkeypatch.setattr(local, "up", up)
     monkeypatch.setenv("HOST", "127.0.0.2")
-    assert run(capsys, "up", "--data", str(tmp_path), "--port", "8123")[0] == 0
-    assert (given[0].data_dir, given[0].port, given[0].host) == (tmp_path, 8123, "127.0.0.2")
+    assert run(capsys, "up", "--data", str(tmp_path), "--port", "8123", "--broker-port", "9092")[0] == 0
+    settings = given[0]
+    assert (settings.data_dir, settings.port, settings.host) == (tmp_path, 8123, "127.0.0.2")
+    assert settings.broker_port == 9092
 
 
 def test_up_on_a_taken_port_starts_nothing_and_says_what_to_type(capsys: pytest.CaptureFixture[str], tmp_path: Path):

@@ -19,6 +19,7 @@ from schemas.errors import (
     OperationDisabled,
     ResultNotReady,
     ServiceUnreachable,
+    SettingsInvalid,
     Unauthorized,
     WaitExpired,
 )
@@ -209,7 +210,7 @@ def test_patience_may_be_without_end_and_is_told_what_it_waits_for(recording: Pa
 
 def test_what_is_no_address_is_said_at_once_by_whoever_has_all_the_patience():
     client, _ = serve(httpx.UnsupportedProtocol("no"), patience=Patience(tries=None))
-    with pytest.raises(ServiceUnreachable, match="not an address"):
+    with pytest.raises(SettingsInvalid, match="not an address"):
         client.job("x")
 
 
@@ -271,13 +272,9 @@ def test_an_upload_that_broke_is_not_sent_twice_but_a_look_is_repeated(recording
     assert client.job("x").id == JOB["id"]
 
 
-@pytest.mark.parametrize(
-    ("failure", "says"),
-    [(httpx.ConnectError("refused"), "turnstream up"), (httpx.UnsupportedProtocol("no"), "not an address")],
-)
-def test_no_service_at_all_says_what_to_do(failure: Exception, says: str):
-    client, _ = serve(*[failure] * 20)
-    with pytest.raises(ServiceUnreachable, match=says):
+def test_no_service_at_all_says_what_to_do():
+    client, _ = serve(*[httpx.ConnectError("refused")] * 20)
+    with pytest.raises(ServiceUnreachable, match="turnstream up"):
         client.cancel("x")
 
 

@@ -23,10 +23,10 @@ OTHER = [
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch):
-    """A job with the runs live, other, and one that failed."""
+    """A job with the runs live, other, and one that failed, and an older one, whose other run may be late."""
     monkeypatch.setenv("COLUMNS", "100")
 
-    def serve(operation=DIARIZE) -> None:
+    def serve(operation=DIARIZE, *, late: bool = False) -> None:
         job = {"id": ID, "operation": operation.name, "lane": "batch", "params": {}, "state": "succeeded"}
         job |= {"created_at": "2026-01-01T00:00:00Z"}
         states = {"live": "succeeded", "broken": "failed", "other": "succeeded"}
@@ -38,7 +38,8 @@ def service(monkeypatch: pytest.MonkeyPatch):
                 first, last = {"jobs": [job], "next": "1-a"}, {"jobs": older, "next": None}
                 return httpx.Response(200, json=last if "after" in request.url.params else first)
             if request.url.path.endswith("/runs"):
-                views = [job | {"run": name, "state": state} for name, state in states.items()]
+                found = states | ({"other": "running"} if late and OLDER in str(request.url) else {})
+                views = [job | {"run": name, "state": state} for name, state in found.items()]
                 return httpx.Response(200, json={"runs": views})
             if not request.url.path.endswith("/result"):
                 return httpx.Response(200, json=job)
@@ -102,6 +103,7 @@ def test_all_jobs_of_a_replay_are_compared_the_worst_first(service, capsys):
     assert (code, err) == (0, "")
     assert "other compared with live, 2 jobs: 23.0% diarization error rate" in out
     assert "of 14.6 s of speech" in out
+    assert "without a result" not in out
     worst, other = (line.split() for line in out.splitlines() if line.startswith("0189"))
     assert worst == [ID, "46.0%", "2", "->", "1", "2"]
     assert other == [OLDER, "0.0%", "2", "->", "2", "0"]
@@ -112,8 +114,19 @@ def test_all_jobs_of_a_replay_are_compared_the_worst_first(service, capsys):
 
 def test_a_replay_that_nobody_knows_says_so(service, capsys):
     service()
-    code, out, err = run(capsys, "compare", "--replay", "broken")
-    assert (code, out, err) == (1, "", "turnstream: no job has results of both live and broken\n")
+    code, out, err = run(capsys, "compare", "--replay", "unknown")
+    assert (code, out, err) == (1, "", "turnstream: no job has results of both live and unknown\n")
+
+
+def test_jobs_of_a_replay_without_a_result_are_counted(service, capsys):
+    service()
+    says = "no job has results of both live and broken; without a result: 2 failed"
+    assert run(capsys, "compare", "--replay", "broken") == (1, "", f"turnstream: {says}\n")
+    service(late=True)
+    out = run(capsys, "compare", "--replay", "other")[1]
+    assert "other compared with live, 1 jobs: 46.0%" in out
+    assert "without a result: 1 running\n" in out
+    assert json.loads(run(capsys, "compare", "--replay", "other", "--json")[1])["lacking"] == {"running": 1}
 
 
 @pytest.mark.parametrize("arguments", [[], [ID, "--replay", "other"], ["--replay", "other", "--runs", "live,other"]])

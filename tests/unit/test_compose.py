@@ -27,7 +27,7 @@ from tests.support.dockerfile import stage
 from turnstream.settings import Settings
 
 SECRETS = {"API_KEY", "WEBHOOK_SECRET", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "KAFKA_CLUSTER_ID"}
-NOT_FOR_CONTAINERS = {"WORKERS", "WORKER_NAME", "WORKER_ID", "TURNSTREAM_URL"}
+NOT_FOR_CONTAINERS = {"WORKERS", "WORKER_NAME", "WORKER_ID", "BROKER_PORT", "TURNSTREAM_URL"}
 """Of `turnstream up`, of the command line, and what must differ among workers that are made alike."""
 PRIVATE = {"API_KEY": {"api"}, "WEBHOOK_SECRET": {"api"}, "HF_TOKEN": {"worker", "worker-gpu"}}
 OURS = {"topics", "api", "worker", "worker-gpu"}

@@ -103,6 +103,14 @@ def test_of_two_at_once_one_writes(tmp_path: Path):
     assert len(env_file(written)) == 5
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_init_says_in_its_own_words_what_it_cannot_make(tmp_path: Path, shell: str):
+    file = tmp_path / "no folder" / ".env"
+    done = init(str(file), shell=shell)
+    says = f"init.sh: cannot make {file}: its folder is missing or not yours, or it has just come\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", says)
+
+
 def test_init_leaves_nothing_half_done(tmp_path: Path):
     assert init(str(tmp_path / "no folder" / ".env")).returncode != 0
     assert not [*tmp_path.iterdir()]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import BrokerUnavailable, DataDirInUse, LayoutMismatch, SettingsInvalid
+from schemas.errors import BrokerUnavailable, DataDirInUse, LayoutMismatch, SettingsInvalid, StackFailed
 from tests.support.stores import closed_port
 from turnstream import run_dir
 from turnstream.layout import create, grow, show
@@ -56,10 +56,14 @@ def test_the_embedded_broker_is_not_grown_while_it_runs(settings, records):
 
 
 def test_where_nothing_ever_ran_there_is_no_layout(settings):
-    with pytest.raises(LayoutMismatch, match="no layout yet"):
-        show(settings)
-    with pytest.raises(LayoutMismatch, match="no layout yet"):
-        grow(settings, 2)
+    for ask in (show, lambda of: grow(of, 2)):
+        with pytest.raises(StackFailed, match=r"there is no object store in .*DATA_DIR"):
+            ask(settings)
+    assert [*settings.data_dir.iterdir()] == []
+    connect(settings)
+    for ask in (show, lambda of: grow(of, 2)):
+        with pytest.raises(LayoutMismatch, match="no layout yet"):
+            ask(settings)
 
 
 def test_without_an_address_of_a_broker_nothing_is_created(settings):

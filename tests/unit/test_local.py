@@ -148,8 +148,17 @@ async def test_a_child_that_does_not_stop_is_killed_and_that_is_said(lifeline: L
     assert ("stack", "kid did not stop within 0 s and is killed") in lines
 
 
+async def test_what_has_nothing_to_put_away_is_killed_without_a_word(lifeline: Lifeline, lines: list):
+    kid = child(lifeline, lines, "sleep", "60")
+    ending = asyncio.create_task(kid.run(lambda: None))
+    await asyncio.to_thread(until, lambda: kid.pid, 10)
+    await kid.kill()
+    assert (await ending, kid.stopping, lines) == (-signal.SIGKILL, True, [])
+
+
 async def test_stopping_what_never_ran_is_nothing(lifeline: Lifeline, lines: list):
     await child(lifeline, lines, "true").stop(1)
+    await child(lifeline, lines, "true").kill()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +169,24 @@ def test_exit_codes_in_words(code: int, words: str):
 
 
 # The embedded broker
+
+
+def test_the_broker_has_the_port_that_is_asked_for(tmp_path: Path, lines: list):
+    port = ports.free_port()
+    stack = stack_of(tmp_path, lines, broker_port=port)
+    assert stack.settings.kafka_bootstrap_servers == f"127.0.0.1:{port}"
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(PortTaken, match=rf"port {port} is taken: `turnstream up --broker-port \d+`"),
+    ):
+        stack_of(tmp_path, lines, broker_port=port)
+
+
+def test_where_the_broker_is_that_of_others_its_port_is_nobodys_business(tmp_path: Path, lines: list):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        stack = stack_of(tmp_path, lines, broker_port=port, kafka_bootstrap_servers="127.0.0.1:9")
+    assert stack.settings.kafka_bootstrap_servers == "127.0.0.1:9"
 
 
 def test_the_broker_inherits_nothing_that_is_meant_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -187,7 +214,7 @@ async def test_a_broker_that_has_grown_is_restarted_only_when_nothing_is_pending
     await asyncio.to_thread(until, lambda: len(looks) > 2, 10)
     assert not ending.done()
     records.remove_mark("a-job", "live")
-    assert await ending == -signal.SIGTERM
+    assert await ending == -signal.SIGKILL
     trimming.cancel()
     assert lines[-1][1] == "the broker has grown and nothing is pending: it starts afresh"
 

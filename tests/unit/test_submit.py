@@ -72,6 +72,7 @@ def test_it_shows_what_was_found(service, recording, capsys, operation, says):
     send(operation, recording)
     out, err = capsys.readouterr()
     assert err == ""
+    assert not out.startswith("\n"), "nothing of the progress goes before it"
     assert all(part in out for part in says)
 
 

@@ -47,7 +47,7 @@ class Archive:
 
     def __init__(self, source: Path, choice: Choice | None = None, *, leave_out: Collection[Path] = ()) -> None:
         if source != STDIN and not source.exists():
-            raise FileUnusable(f"there is no directory and no list {source}")
+            raise FileUnusable(f"there is no {source}: name a folder of recordings, or a file that lists them")
         self._source = source
         self._choice = choice or Choice()
         self._left_out = {path.absolute() for path in leave_out}

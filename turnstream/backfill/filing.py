@@ -16,6 +16,7 @@ from schemas.errors import (
     OperationDisabled,
     RouteNotFound,
     ServiceUnreachable,
+    SettingsInvalid,
     TurnstreamError,
     Unauthorized,
     UnknownOperation,
@@ -23,6 +24,7 @@ from schemas.errors import (
 )
 from schemas.jobs import LIVE_RUN, JobState, JobView, Lane
 from turnstream.backfill.archive import Recording
+from turnstream.backfill.found import Found, found_in
 from turnstream.backfill.placing import is_placed, place
 from turnstream.backfill.state import Failure, State, Submission
 from turnstream.backfill.stopping import Stop
@@ -30,13 +32,14 @@ from turnstream.backfill.work import Work
 from turnstream.client import Client
 from turnstream.resumable import Outcome
 
-HOPELESS = (Unauthorized, UnknownOperation, OperationDisabled, RouteNotFound, ServiceUnreachable)
+HOPELESS = (Unauthorized, UnknownOperation, OperationDisabled, RouteNotFound, ServiceUnreachable, SettingsInvalid)
 """What the next recording would meet with as well."""
 LOOK = 5.0
 """Seconds the service may hold back its answer to a look at a job: what Ctrl-C may take."""
 PAUSE = 1.0
 """Seconds between the beginnings of two looks, where the service holds nothing back."""
 BLOCK = 1 << 20
+JSON = "json"
 
 
 class Hopeless(Exception):
@@ -48,9 +51,9 @@ class Hopeless(Exception):
 
 
 class Filing:
-    """A call blocks until its recording is done. `stop` ends it early, with Stopped; `heard` is told seconds of sound."""
+    """A call blocks until its recording is done. `stop` ends it early, with Stopped; `heard` is told what was found."""
 
-    def __init__(self, client: Client, state: State, work: Work, stop: Stop, heard: Callable[[float], None]) -> None:
+    def __init__(self, client: Client, state: State, work: Work, stop: Stop, heard: Callable[[Found], None]) -> None:
         self._client = client
         self._state = state
         self._work = work
@@ -85,13 +88,20 @@ class Filing:
             if not self._work.wait:
                 return Outcome.THERE if known else Outcome.DONE
             view = self._ended(view)
-            place(self._state, target, task, self._client.result_as(view.id, self._work.format_, run=view.run))
+            content = self._client.result_as(view.id, self._work.format_, run=view.run)
+            found = self._found(view, content)
+            place(self._state, target, task, content)
         except TurnstreamError as error:
             error.extra["job"] = view.id
             raise
-        if view.audio is not None:
-            self._heard(view.audio.duration or 0.0)
+        self._heard(found)
         return Outcome.DONE
+
+    def _found(self, view: JobView, content: bytes) -> Found:
+        """Only JSON says it all."""
+        if self._work.format_ != JSON and JSON in self._work.operation.formats:
+            content = self._client.result_as(view.id, JSON, run=view.run)
+        return found_in(content)
 
     def _hash(self, path: Path) -> str:
         """The SHA-256 of a file. Raises FileUnusable."""

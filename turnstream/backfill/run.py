@@ -73,6 +73,8 @@ def backfill(
     except sqlite3.Error as error:
         raise FileUnusable(f"{kept}: {error}") from error
     console.print(summary(tally, work, teller.sound), highlight=False, soft_wrap=True)
+    if teller.warned:
+        console.print(f"[yellow]warnings:[/yellow] {escape(teller.warned)}", highlight=False, soft_wrap=True)
     if failed:
         console.print(f"[red]{failed} failed[/red]: {escape(str(failures))}", highlight=False, soft_wrap=True)
     return not failed
@@ -124,5 +126,9 @@ class _Telling:
 
 def summary(tally: Tally, work: Work, sound: str) -> str:
     if not work.wait:
-        return f"{tally.done} files handed in, {tally.there} were before, {tally.failed} refused"
-    return f"{tally.done} results written, {sound}; {tally.there} were there before, {tally.failed} failed"
+        return f"{_counted(tally.done, 'file')} handed in, {tally.there} before, {tally.failed} refused"
+    return f"{_counted(tally.done, 'result')} written, {sound}; {tally.there} there before, {tally.failed} failed"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -10,13 +11,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from schemas.errors import TurnstreamError
+from turnstream.backfill.found import Found
 from turnstream.bars import LINE_EVERY, Rate
 from turnstream.resumable import Tally
 from turnstream.timeline import clock
 
 
 class Teller:
-    """A context manager. Its methods may be called from any thread; times of sound are seconds there."""
+    """A context manager. Its methods may be called from any thread."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -24,6 +26,7 @@ class Teller:
         self._tally = Tally()
         self._total: int | None = None
         self._seconds = 0.0
+        self._warned = Counter[str]()
         self._away = False
         self._line = (time.monotonic(), 0)
         columns = (
@@ -50,13 +53,19 @@ class Teller:
     def sound(self) -> str:
         return f"{clock(self._seconds, 0)} of audio"
 
+    @property
+    def warned(self) -> str:
+        """How many results have which warning; empty where none has any."""
+        return ", ".join(f"{code} in {count}" for code, count in self._warned.most_common())
+
     def count(self, total: int | None) -> None:
         self._total = total
         self._bar.update(self._task, total=total)
 
-    def hear(self, seconds: float) -> None:
+    def hear(self, found: Found) -> None:
         with self._lock:
-            self._seconds += seconds
+            self._seconds += found.seconds
+            self._warned.update(set(found.warnings))
 
     def tell(self, tally: Tally) -> None:
         with self._lock:

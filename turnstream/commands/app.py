@@ -1,6 +1,10 @@
 """The application that the commands belong to."""
 
+from typing import Annotated
+
 import typer
+
+from turnstream import __version__
 
 EPILOG = """\
 Exit codes: 0 done, 1 failed, 2 wrong call or this machine is not ready, 130 stopped with Ctrl-C.
@@ -11,13 +15,22 @@ docs/production.md is for whoever runs it, docs/README.md has all of it.
 
 app = typer.Typer(
     name="turnstream",
-    help="Who spoke when, for any amount of audio.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def turnstream(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
+    """Who spoke when, for any amount of audio."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 def example(*lines: str) -> str:

@@ -28,6 +28,14 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Its port [dim](PORT)[/dim]; 0 takes a free one.")
     ] = None,
+    broker_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the broker, for those who subscribe [dim](BROKER_PORT)[/dim]; else a free one.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Workers, each on a GPU where there are some [dim](WORKERS)[/dim]."),
@@ -40,7 +48,7 @@ def up(
     from turnstream import lifeline, local
     from turnstream.child import Terminal
 
-    given = {"data_dir": data, "host": host, "port": port, "workers": workers}
+    given = {"data_dir": data, "host": host, "port": port, "broker_port": broker_port, "workers": workers}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
     lifeline.watch(local.stop_limit(settings))
     asyncio.run(local.up(settings, Terminal(sys.stdout)))

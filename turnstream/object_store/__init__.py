@@ -15,7 +15,7 @@ def connect(settings: Settings) -> ObjectStore:
         case StoreKind.FILESYSTEM:
             from turnstream.object_store.filesystem import FilesystemStore
 
-            return FilesystemStore(settings.data_dir / "objects")
+            return FilesystemStore(settings.objects_dir)
         case StoreKind.MINIO:
             from turnstream.object_store.minio import MinioStore
 

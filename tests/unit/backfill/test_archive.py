@@ -124,5 +124,5 @@ def test_they_can_be_counted_where_they_can_be_read_twice(folder: Path):
 
 
 def test_where_nothing_is_it_says_so(tmp_path: Path):
-    with pytest.raises(FileUnusable, match="no directory and no list"):
+    with pytest.raises(FileUnusable, match="nowhere: name a folder"):
         Archive(tmp_path / "nowhere")

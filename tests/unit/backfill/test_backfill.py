@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import FileUnusable, ServiceUnreachable, Unauthorized
+from schemas.errors import FileUnusable, ServiceUnreachable, SettingsInvalid, Unauthorized
 from schemas.jobs import DiarizeParams, Lane, Mode
 from schemas.results import DiarizationResult
 from tests.support.served import Served
@@ -15,6 +15,7 @@ from tests.unit.backfill.conftest import Fill, results
 from turnstream.backfill import archive as walking
 from turnstream.backfill import filing
 from turnstream.backfill.archive import Choice
+from turnstream.backfill.found import Found, found_in
 from turnstream.backfill.names import FAILURES, STATE
 from turnstream.backfill.state import State
 
@@ -46,7 +47,7 @@ def test_what_is_done_is_not_asked_for_again(service, archive, fill: Fill, capsy
     service.asked.clear()
     assert fill(archive)
     assert not service.asked
-    assert "4 were there before" in capsys.readouterr().out
+    assert "4 there before" in capsys.readouterr().out
     (archive / ALL[0]).unlink()
     (archive / "new name.wav").write_bytes((archive / "two.wav").read_bytes())
     assert fill(archive)
@@ -74,6 +75,26 @@ def test_results_go_to_a_folder_in_another_format(service, archive, fill: Fill, 
     assert results(out) == [name.replace(".json", ".rttm") for name in ALL]
     assert (out / "one.wav.diarize.rttm").read_text().startswith("SPEAKER ")
     assert (out / STATE).exists() and not (archive / STATE).exists()
+
+
+@pytest.mark.parametrize("format_", ["json", "rttm"])
+def test_the_summary_tells_what_was_computed_and_what_the_results_warn_of(
+    service, archive, fill: Fill, capsys, format_: str
+):
+    service.trouble.damaged = {"two.wav", "three.wav"}
+    assert fill(archive, format_=format_)
+    out = capsys.readouterr().out
+    assert "4 results written, 0:20 of audio;" in out, "what each result says, not what the file claims"
+    assert "warnings: audio_damaged in 2\n" in out
+    (archive / "new.wav").write_bytes((archive / "one.wav").read_bytes())
+    assert fill(archive, format_=format_)
+    out = capsys.readouterr().out
+    assert "1 result written, 0:05 of audio; 4 there before, 0 failed\n" in out
+    assert "warnings" not in out
+
+
+def test_a_result_that_says_nothing_of_its_recording_is_a_result():
+    assert found_in(b"RIFF") == found_in(b'{"audio": "loud", "warnings": 3}') == found_in(b"{}") == Found()
 
 
 def test_a_folder_for_results_inside_the_archive_is_no_part_of_it(service, archive, fill: Fill):
@@ -180,7 +201,7 @@ def test_no_more_are_under_way_than_are_allowed(service, archive, fill: Fill):
 def test_handed_in_now_and_fetched_later(service, archive, fill: Fill, capsys):
     assert fill(archive, wait=False)
     assert results(archive) == []
-    assert "3 files handed in, 1 were before" in capsys.readouterr().out
+    assert "3 files handed in, 1 before" in capsys.readouterr().out
     assert fill(archive)
     assert (results(archive), submissions(service)) == (ALL, 3)
 
@@ -227,7 +248,7 @@ def test_a_wrong_key_ends_it_at_once(archive, tmp_path, prober, fill: Fill):
 
 
 def test_what_is_no_address_ends_it_at_once(archive, fill: Fill):
-    with pytest.raises(ServiceUnreachable, match="not an address"):
+    with pytest.raises(SettingsInvalid, match="not an address"):
         fill(archive, url="ftp://somewhere")
 
 

@@ -64,7 +64,8 @@ def test_what_is_not_known_is_wrong_usage(capsys, asked, arguments, says):
 
 def test_no_archive_is_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run(capsys, "backfill", "none") == (2, "", "turnstream: there is no directory and no list none\n")
+    says = "there is no none: name a folder of recordings, or a file that lists them"
+    assert run(capsys, "backfill", "none") == (2, "", f"turnstream: {says}\n")
 
 
 def test_the_same_work_on_the_same_bytes_is_the_same_task():

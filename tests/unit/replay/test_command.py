@@ -19,6 +19,16 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BROKER", "KAFKA_BOOTSTRAP_SERVERS", "OBJECT_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "nice", lambda _: 0)
+    (tmp_path / "data" / "objects").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("command", [("list",), ("status", "q"), ("cancel", "q"), (*LAST_WEEK[1:], "--dry-run")])
+def test_in_the_wrong_folder_it_says_so_and_leaves_none(capsys, monkeypatch, tmp_path: Path, command: tuple[str, ...]):
+    monkeypatch.setenv("DATA_DIR", "elsewhere")
+    code, out, err = run(capsys, "replay", *command)
+    says = f"there is no object store in {tmp_path}/elsewhere/objects: say where the stack keeps its data with DATA_DIR"
+    assert (code, out, err) == (2, "", f"turnstream: {says}\n")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_only_looks_into_the_record_wants_no_broker(capsys: pytest.CaptureFixture[str]):
