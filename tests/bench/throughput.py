@@ -10,7 +10,7 @@ so that API and worker share the machine as they do for good. Told are
 
 - jobs a second: those that ended between a tenth of all and the last, by the worker's own count;
 - milliseconds of processor time a job, by process, in the same time: what bounds it is whoever has most of the cores;
-- resident memory by process after 10, 50 and 100 % of the jobs: flat, if nothing is kept;
+- resident memory by process after each tenth of the jobs: flat, if nothing is kept;
 - result events: one for each job, or something is wrong.
 
 With --backlog so many jobs wait in the object store (and, on Apache Kafka, on the broker; the embedded broker begins empty)
@@ -42,7 +42,6 @@ STILL_LIMIT = 60.0
 """Seconds without a job that ends, after which the run has failed."""
 WARM = 0.1
 """Part of the jobs that is not measured: caches fill, connections open."""
-MEMORY_AT = (0.1, 0.5, 1.0)
 COMMON = {"ENGINE": "scripted", "SWEEP_INTERVAL": "120", "LOG_LEVEL": "INFO"}
 
 
@@ -111,7 +110,7 @@ def throughput(kind: str, jobs: int, ahead: int, folder: Path) -> dict[str, Any]
         "jobs_per_s": round(count / seconds, 1),
         "cpu_ms_per_job": cpu_by_job(first.usage, last.usage, count),
         "cores_busy": round(cpu_by_job(first.usage, last.usage, 1)["all"] / 1000 / seconds, 2),
-        "rss_mib": {f"{part:.0%}": _mib(looks[round(10 * part) - 1]) for part in MEMORY_AT},
+        "rss_mib": {f"{tenth}0%": _mib(look) for tenth, look in enumerate(looks, 1)},
         "events": {"runs": len(events), "sent_more_than_once": sum(1 for times in events.values() if times > 1)},
         "load_average": report.load_average(),
     }
