@@ -23,6 +23,8 @@ Event = Outcome | EngineLost | ModelsChanged
 
 WATCH = 0.1
 """Seconds between two looks at whether the child still speaks."""
+LATE = 1.0
+"""Seconds by which a look is late where this process stood still itself, and has not heard yet what the child said meanwhile."""
 CLOSE_LIMIT = 2.0
 """Seconds the child has to end when it is told to."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
@@ -115,9 +117,13 @@ class EngineProcess:
 
     async def _watch(self, running: "_Child") -> TurnstreamError:
         """Returns why the child is no more; one that hangs is killed here."""
+        looked = time.monotonic()
         while not running.ended.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(running.ended.wait(), WATCH)
+            late, looked = time.monotonic() - looked - WATCH, time.monotonic()
+            if late > LATE:
+                running.forgive(late)
             hung = self._hung(running)
             if hung and not running.ended.is_set():
                 running.kill()
@@ -130,10 +136,9 @@ class EngineProcess:
             return None
         now = time.monotonic()
         load_limit, step_limit = self._settings.engine_load_limit, self._settings.engine_step_limit
-        if running.loading_since is not None:
-            if now - running.loading_since > load_limit:
-                return f"The engine was not done with loading its model after {load_limit:g} seconds"
-        elif now - running.spoke > step_limit:
+        if running.loading_since is not None and now - running.loading_since > load_limit:
+            return f"The engine was not done with loading its model after {load_limit:g} seconds"
+        if not running.silent and now - running.spoke > step_limit:
             return f"The engine gave no sign of life for {step_limit:g} seconds"
         return None
 
@@ -171,7 +176,8 @@ class _Child:
         self.exitcode: int | None = None
         self.ready = False
         self.spoke = time.monotonic()
-        self.loading_since: float | None = self.spoke  # it begins by loading its libraries
+        self.silent = True  # it begins by loading its libraries
+        self.loading_since: float | None = self.spoke
         spawn = multiprocessing.get_context("spawn")
         self._connection, theirs = spawn.Pipe()
         self._commands: queue.SimpleQueue[child.Command | None] = queue.SimpleQueue()
@@ -197,7 +203,13 @@ class _Child:
     def roused(self) -> None:
         """It was idle, and silent for that."""
         if self.ready:
-            self.spoke, self.loading_since = time.monotonic(), None
+            self.forgive(time.monotonic() - self.spoke)
+
+    def forgive(self, seconds: float) -> None:
+        """Its silence of so many seconds was none of its fault."""
+        self.spoke += seconds
+        if self.loading_since is not None:
+            self.loading_since += seconds
 
     def kill(self) -> None:
         self._process.kill()
@@ -225,8 +237,8 @@ class _Child:
             self._loop.call_soon_threadsafe(self.ended.set)
 
     def _note(self, beat: child.Beat) -> None:
-        self.ready, self.spoke = True, time.monotonic()
-        if not beat.loading:
+        self.ready, self.silent, self.spoke = True, beat.silent, time.monotonic()
+        if not (beat.loading or beat.silent):
             self.loading_since = None
         elif self.loading_since is None:
             self.loading_since = self.spoke

@@ -194,6 +194,6 @@ class Engine(ABC):
     def open_jobs(self) -> int: ...
 
     @property
-    def loading(self) -> bool:
-        """Whether something is done that may take far longer than a step, such as loading: it has a limit of its own."""
+    def silent(self) -> bool:
+        """Whether the next step may take far longer than a step, such as one that loads: it has the limit of a load."""
         return False

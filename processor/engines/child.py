@@ -72,6 +72,9 @@ class Beat:
 
     outcomes: tuple[Outcome, ...] = ()
     loading: bool = False
+    """Something is loaded, which has a limit of its own. It goes on aside: signs of life come all the same."""
+    silent: bool = False
+    """There may be none for as long as a load takes."""
     models: ModelsChanged | None = None
     """None: as they were said to be last."""
     worked: Worked | None = None
@@ -134,7 +137,7 @@ def _do(command: Open | Cancel | Focus | Prefetch, engines: Hub, voice: "_Voice"
 def _announce(model: str, engines: Hub, voice: "_Voice") -> None:
     """An engine's libraries may have to be imported, which takes as long as a load may."""
     if not engines.knows(model):
-        voice.say(loading=True)
+        voice.say(silent=True)
 
 
 def _next(commands: "queue.SimpleQueue[Command]", wait: float | None) -> Command | None:
@@ -150,15 +153,16 @@ class _Voice:
 
     def __init__(self, engines: Hub, connection: Connection) -> None:
         self._engines, self._connection = engines, connection
-        self._spoke, self._loading = time.monotonic(), False
+        self._spoke = time.monotonic()
+        self._told = False, False
 
-    def say(self, outcomes: Sequence[Outcome] = (), *, loading: bool = False) -> None:
+    def say(self, outcomes: Sequence[Outcome] = (), *, silent: bool = False) -> None:
         now, models = time.monotonic(), self._engines.changes()
-        loading = loading or self._engines.loading
+        loading, silent = self._engines.loading, silent or self._engines.silent
         due = self._engines.open_jobs and now - self._spoke >= BEAT
-        if outcomes or models is not None or loading != self._loading or due:
-            self._spoke, self._loading = now, loading
-            self._connection.send(Beat(tuple(outcomes), loading, models, self._engines.worked()))
+        if outcomes or models is not None or (loading, silent) != self._told or due:
+            self._spoke, self._told = now, (loading, silent)
+            self._connection.send(Beat(tuple(outcomes), loading, silent, models, self._engines.worked()))
 
 
 def _receive(connection: Connection, commands: "queue.SimpleQueue[Command]") -> None:

@@ -112,7 +112,11 @@ class Hub:
 
     @property
     def loading(self) -> bool:
-        return self._models.loading or any(engine.loading for engine in self._engines.values())
+        return self._models.loading
+
+    @property
+    def silent(self) -> bool:
+        return any(engine.silent for engine in self._engines.values())
 
     # Models
 

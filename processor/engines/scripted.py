@@ -89,14 +89,14 @@ class ScriptedEngine(Engine):
         self._operation = operation
         self._models, self._recordings = context.models, context.recordings
         self._jobs: dict[JobKey, _OpenJob] = {}
-        self._loading = False
+        self._silent = False
         settings = context.settings
         self._log = settings.scripted_log
         self._models.register(ModelSource(operation.name, lambda: _model(settings), size=settings.scripted_model_bytes))
 
     def open(self, task: JobTask) -> None:
         job = self._jobs[task.id] = _OpenJob(task, time.monotonic())
-        self._loading = self._loading or job.name.startswith("load")
+        self._silent = self._silent or job.name.startswith("load")
 
     def settle(self) -> list[Outcome]:
         return []
@@ -111,7 +111,7 @@ class ScriptedEngine(Engine):
         if model is None:
             return []
         outcomes = [outcome for job in list(self._jobs.values()) if (outcome := self._advance(job)) is not None]
-        self._loading = False
+        self._silent = False
         if not outcomes:
             time.sleep(TICK)  # the pass
         return outcomes
@@ -135,8 +135,8 @@ class ScriptedEngine(Engine):
         return len(self._jobs)
 
     @property
-    def loading(self) -> bool:
-        return self._loading
+    def silent(self) -> bool:
+        return self._silent
 
     def _advance(self, job: _OpenJob) -> Outcome | None:
         _misbehave(job)

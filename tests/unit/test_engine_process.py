@@ -8,9 +8,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import psutil
@@ -19,52 +18,13 @@ import pytest
 from processor import engine_process
 from processor.engine_process import EngineProcess
 from processor.engines import child
-from processor.engines.base import EngineLost, Failed, Finished, JobTask, ModelsChanged, Outcome, Progressed
+from processor.engines.base import EngineLost, Failed, Finished, ModelsChanged, Progressed
 from processor.model_manager import Reason
-from schemas.errors import EngineCrashed, EngineFailed, EngineHung, EngineOutOfMemory, UnknownOperation
+from schemas.errors import EngineCrashed, EngineFailed, EngineOutOfMemory, UnknownOperation
 from schemas.results import DiarizationResult
+from tests.support.engine_process import LIMIT, end_of, following, running, task
 from tests.support.waiting import until
-from tests.support.worker import new_job
 from turnstream.settings import Settings
-
-LIMIT = 20
-"""Seconds any single wait may take on a busy machine."""
-
-
-def task(filename: str = "a.wav", model: str = "diarize") -> JobTask:
-    return JobTask(new_job(filename), "live", model, {})
-
-
-@asynccontextmanager
-async def running(tmp_path: Path, **settings: object) -> AsyncIterator[EngineProcess]:
-    engine = EngineProcess(Settings(engine="scripted", data_dir=tmp_path, **settings))
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
-async def following(engine: EngineProcess, last: Callable[[Outcome | EngineLost], bool]) -> list[Outcome | EngineLost]:
-    """Outcomes of jobs up to the one that `last` is true of."""
-    seen: list[Outcome | EngineLost] = []
-    async with asyncio.timeout(LIMIT), aclosing(engine.outcomes()) as outcomes:
-        async for outcome in outcomes:
-            if isinstance(outcome, ModelsChanged):
-                continue
-            seen.append(outcome)
-            if last(outcome):
-                break
-    return seen
-
-
-async def end_of(engine: EngineProcess, job: JobTask) -> Outcome | EngineLost:
-    def ends(outcome: Outcome | EngineLost) -> bool:
-        if isinstance(outcome, EngineLost):
-            return job.id in outcome.ids
-        return outcome.id == job.id and not isinstance(outcome, Progressed)
-
-    return (await following(engine, ends))[-1]
 
 
 async def test_a_job_comes_back_with_a_whole_result(tmp_path: Path):
@@ -160,84 +120,6 @@ async def test_an_idle_child_killed_from_outside_is_replaced_in_silence(tmp_path
         second = task()
         await engine.open(second)
         assert isinstance(await end_of(engine, second), Finished)
-
-
-async def test_a_hanging_step_is_ended(tmp_path: Path):
-    async with running(tmp_path, engine_step_limit=1.5) as engine:
-        warm, hang = task(), task("hang.wav")
-        await engine.open(warm)
-        await end_of(engine, warm)
-        pid = engine.pid
-        await engine.open(hang)
-        lost = await end_of(engine, hang)
-        assert isinstance(lost, EngineLost)
-        assert lost.error.code == EngineHung.code
-        assert not psutil.pid_exists(pid or 0)
-
-
-async def test_a_stopped_child_is_ended(tmp_path: Path):
-    async with running(tmp_path, engine_step_limit=1.5) as engine:
-        job = task("sleep-60.wav")
-        await engine.open(job)
-        await following(engine, lambda outcome: isinstance(outcome, Progressed))
-        os.kill(engine.pid or 0, signal.SIGSTOP)
-        lost = await end_of(engine, job)
-        assert isinstance(lost, EngineLost)
-        assert lost.error.code == EngineHung.code
-
-
-async def test_a_library_that_lets_no_thread_run_is_ended(tmp_path: Path):
-    async with running(tmp_path, engine_step_limit=1.5) as engine:
-        companion, gil = task("sleep-60.wav"), task("gil.wav")
-        await engine.open(companion)
-        await following(engine, lambda outcome: isinstance(outcome, Progressed))
-        await engine.open(gil)
-        lost = await end_of(engine, gil)
-        assert isinstance(lost, EngineLost)
-        assert set(lost.ids) == {companion.id, gil.id}
-        assert lost.error.code == EngineHung.code
-
-
-async def test_a_library_that_lets_no_thread_run_for_a_while_is_waited_for(tmp_path: Path):
-    async with running(tmp_path) as engine:
-        gil = task("gil-1.wav")
-        await engine.open(gil)
-        assert isinstance(await end_of(engine, gil), Finished)
-
-
-async def test_a_child_that_does_not_read_keeps_nobody_waiting(tmp_path: Path):
-    """What is sent to it is more than a pipe holds."""
-    async with running(tmp_path, engine_step_limit=2) as engine:
-        warm = task()
-        await engine.open(warm)
-        await end_of(engine, warm)
-        os.kill(engine.pid or 0, signal.SIGSTOP)
-        large = [replace(task("sleep-60.wav"), params={"prompt": "x" * (64 << 10)}) for _ in range(40)]
-        for job in large:
-            await engine.open(job)
-        lost = await end_of(engine, large[0])
-        assert isinstance(lost, EngineLost)
-        assert lost.error.code == EngineHung.code
-        again = task()
-        await engine.open(again)
-        assert isinstance(await end_of(engine, again), Finished)
-
-
-async def test_loading_has_a_limit_of_its_own(tmp_path: Path):
-    async with running(tmp_path, engine_step_limit=0.3, engine_load_limit=60) as engine:
-        job = task("load-1.wav")
-        await engine.open(job)
-        assert isinstance(await end_of(engine, job), Finished)
-
-    async with running(tmp_path, engine_load_limit=3) as engine:
-        warm, job = task(), task("load-60.wav")
-        await engine.open(warm)
-        await end_of(engine, warm)
-        await engine.open(job)
-        lost = await end_of(engine, job)
-        assert isinstance(lost, EngineLost)
-        assert lost.error.code == EngineHung.code
-        assert "load" in lost.error.detail
 
 
 async def test_a_cancelled_job_says_nothing_more(tmp_path: Path):
@@ -428,7 +310,7 @@ def test_the_end_of_the_pipe_alone_ends_the_child(tmp_path: Path):
     theirs.close()
     assert ours.poll(LIMIT)
     ours.send(child.Open(task("load-60.wav")))
-    until(lambda: ours.poll(LIMIT) and ours.recv().loading, LIMIT)  # now the step does not return
+    until(lambda: ours.poll(LIMIT) and ours.recv().silent, LIMIT)  # now the step does not return
     ours.close()
     process.join(1)
     assert process.exitcode == 1

@@ -186,7 +186,7 @@ class Plain(ScriptedEngine):
     """An engine that needs no model."""
 
     def __init__(self) -> None:
-        self._jobs, self._loading = {}, False
+        self._jobs, self._silent = {}, False
 
     def step(self) -> list[Outcome]:
         ended: list[Outcome] = [Finished(id, {}) for id in self._jobs]

@@ -53,11 +53,11 @@ def test_a_cancelled_job_has_no_outcome():
     assert [outcome.id for outcome in engine.step()] == [kept.id]
 
 
-def test_loading_is_said():
+def test_a_step_that_loads_is_announced():
     engine, _ = opened("load-0.1.wav")
-    assert engine.loading
+    assert engine.silent
     run(engine, all_ended(engine))
-    assert not engine.loading
+    assert not engine.silent
 
 
 def test_what_is_fetched_may_be_away():
