@@ -183,12 +183,12 @@ def hour(report: Report) -> str:
             title(way),
             f"{run['processor_seconds']:.0f} s",
             f"{stock['processor_seconds'] / run['processor_seconds']:.2f}" if stock else "-",
-            len({speaker for speaker, *_ in run["turns"]}),
+            f"{run['der']:.2f} / {run['der_collar']:.2f}, {len({speaker for speaker, *_ in run['turns']})}",
             ("yes" if run["turns"] == stock["turns"] else "no") if stock else "-",
         ]
         for way, run in runs.items()
     ]
-    heads = ["way", "processor time", "stock's over it", "speakers", "turns as stock"]
+    heads = ["way", "processor time", "stock's over it", "errors in percent, speakers", "turns as stock"]
     return f"{made_on(report)}\n\n{table(heads, rows)}"
 
 

@@ -48,16 +48,16 @@ def test_an_hour_is_compared_by_the_time_of_the_processor() -> None:
         "versions": {"torch": "2"},
         "load_average": [0.5],
         "runs": {
-            "stock-1": {"processor_seconds": 3000.0, "turns": [["a", 0, 1]]},
-            "exact": {"processor_seconds": 600.0, "turns": [["a", 0, 1]]},
-            "fast": {"processor_seconds": 200.0, "turns": [["a", 0, 1], ["b", 1, 2]]},
+            "stock-1": {"processor_seconds": 3000.0, "turns": [["a", 0, 1]], "der": 10.0, "der_collar": 1.25},
+            "exact": {"processor_seconds": 600.0, "turns": [["a", 0, 1]], "der": 10.0, "der_collar": 1.25},
+            "fast": {"processor_seconds": 200.0, "turns": [["a", 0, 1], ["b", 1, 2]], "der": 9.5, "der_collar": 1.5},
         },
     }
     rows = [line for line in pages.hour(report).splitlines() if line.startswith("|")][2:]
     assert rows == [
-        "| stock 1/1 | 3000 s | 1.00 | 1 | yes |",
-        "| exact | 600 s | 5.00 | 1 | yes |",
-        "| fast | 200 s | 15.00 | 2 | no |",
+        "| stock 1/1 | 3000 s | 1.00 | 10.00 / 1.25, 1 | yes |",
+        "| exact | 600 s | 5.00 | 10.00 / 1.25, 1 | yes |",
+        "| fast | 200 s | 15.00 | 9.50 / 1.50, 2 | no |",
     ]
     del report["runs"]["stock-1"]
-    assert "| exact | 600 s | - | 1 | - |" in pages.hour(report)
+    assert "| exact | 600 s | - | 10.00 / 1.25, 1 | - |" in pages.hour(report)
