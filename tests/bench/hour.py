@@ -66,7 +66,7 @@ def main() -> None:
     runs = (before.get("runs", {}) if same else {}) | {arguments.way: found}
     reference = recording.turns()
     for run in runs.values():
-        run |= rates(run, reference)
+        run.update(rates(run, reference))
     report.write(arguments.out, document | {"speakers": len({turn.speaker for turn in reference}), "runs": runs})
     for name, run in runs.items():
         row: dict[str, Any] = {"way": name, "speakers": len({speaker for speaker, *_ in run["turns"]})}
