@@ -192,6 +192,17 @@ def hour(report: Report) -> str:
     return f"{made_on(report)}\n\n{table(heads, rows)}"
 
 
+def again(report: Report) -> str:
+    """Further runs of a recording, from what was kept of the first, and a run of it anew."""
+    last, same = list(report["further"])[-1], "yes" if report["same_as_anew"] else "no"
+    runs = [("first run", report["first"], "-")]
+    runs += [(f"again, {number} speakers asked for", told, "-") for number, told in report["further"].items()]
+    runs.append((f"anew, {last} speakers asked for", report["anew"], same))
+    rows = [[name, f"{told['seconds']:.2f} s", told["speakers"], told["turns"], equal] for name, told, equal in runs]
+    heads = ["run", "seconds", "speakers", "turns", "turns as those of the run before"]
+    return f"{made_on(report)}\n\n{table(heads, rows)}"
+
+
 def profile(report: Report) -> str:
     stages = ("segmentation", "embedding", "clustering", "rest", "total")
     floor = report["floor"]
@@ -243,6 +254,7 @@ PARTS: dict[str, tuple[str, Callable[[Report], str]]] = {
     "accuracy on a GPU": ("engine-cuda.json", accuracy),
     "memory on a GPU": ("engine-cuda.json", memory),
     "hour": ("hour.json", hour),
+    "again": ("again.json", again),
     "length": ("length.json", lengths),
     "profile": ("profile.json", profile),
     "profile on a GPU": ("profile-cuda.json", profile),

@@ -157,17 +157,30 @@ class Ours:
         self._hub = Hub(settings, make)
 
     def diarize(self, samples: Any) -> tuple[list[Spoken], dict[str, Any]]:
-        from tests.support.engine import all_ended, ends, result_of, run, task
-
-        job = self._shelf.put(task(mode=self._mode), samples)
-        self._hub.open(job)
-        [end] = ends(run(self._hub, all_ended(self._hub)))
-        self._shelf.samples.clear()  # held on, they would count as memory of the files to come
-        self._shelf.kept.clear()
-        result = result_of(end)
+        result = self.computed(self.put(samples))
+        self.forget()
         turns = [Spoken(segment.speaker, segment.start, segment.end) for segment in result.segments]
         told: Mapping[str, Any] = result.model_dump(include={"timings", "warnings", "model"})
         return turns, {**told["timings"], "warnings": told["warnings"], **_computed_by(told["model"])}
+
+    def put(self, samples: Any, **params: Any) -> Any:
+        """A job that has this recording."""
+        from tests.support.engine import task
+
+        return self._shelf.put(task(mode=self._mode, **params), samples)
+
+    def computed(self, job: Any) -> Any:
+        """Its result; what the networks said is kept until `forget`, and further runs start from it."""
+        from tests.support.engine import all_ended, ends, result_of, run
+
+        self._hub.open(job)
+        [end] = ends(run(self._hub, all_ended(self._hub)))
+        return result_of(end)
+
+    def forget(self) -> None:
+        """Held on, recordings would count as memory of those to come."""
+        self._shelf.samples.clear()
+        self._shelf.kept.clear()
 
 
 def _computed_by(model: Mapping[str, Any]) -> dict[str, Any]:
