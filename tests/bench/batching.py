@@ -65,6 +65,7 @@ def measured(pairs: int, seconds: float, mode: str | None) -> list[dict[str, Any
         found: dict[str, Any] = {}
         took: dict[str, float] = {}
         for way in (one_by_one, together) if n % 2 == 0 else (together, one_by_one):
+            shelf.kept.clear()  # or what the run before left would be clustered again, and nothing computed
             began = time.perf_counter()
             found[way.__name__] = way(hub, jobs)
             took[way.__name__] = round(time.perf_counter() - began, 3)
