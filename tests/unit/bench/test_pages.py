@@ -61,3 +61,28 @@ def test_an_hour_is_compared_by_the_time_of_the_processor() -> None:
     ]
     del report["runs"]["stock-1"]
     assert "| exact | 600 s | - | 10.00 / 1.25, 1 | - |" in pages.hour(report)
+
+
+def test_further_runs_stand_beside_the_first_and_one_anew() -> None:
+    def told(seconds: float, speakers: int) -> dict[str, object]:
+        return {"seconds": seconds, "speakers": speakers, "turns": 7}
+
+    report = {
+        "command": "python -m tests.bench.again",
+        "date": "2026-11-24T00:00:00+00:00",
+        "machine": {"processor": "P", "cpus": 2, "memory_gib": 8.0, "python": "3.11"},
+        "versions": {"torch": "2"},
+        "load_average": [0.5],
+        "first": told(600, 5),
+        "further": {"3": told(1.5, 3), "4": told(1.25, 4)},
+        "anew": told(590, 4),
+        "same_as_anew": True,
+    }
+    rows = [line for line in pages.again(report).splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        "| first run | 600.00 s | 5 | 7 | - |",
+        "| again, 3 speakers asked for | 1.50 s | 3 | 7 | - |",
+        "| again, 4 speakers asked for | 1.25 s | 4 | 7 | - |",
+        "| anew, 4 speakers asked for | 590.00 s | 4 | 7 | yes |",
+    ]
+    assert "| no |" in pages.again(report | {"same_as_anew": False})
