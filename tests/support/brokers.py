@@ -57,6 +57,8 @@ class EmbeddedBroker:
     def hang(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # On a busy machine it may answer once more before it is stopped.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def go_on(self) -> None:
         assert self._process is not None
