@@ -183,7 +183,7 @@ def hour(report: Report) -> str:
             title(way),
             f"{run['processor_seconds']:.0f} s",
             f"{stock['processor_seconds'] / run['processor_seconds']:.2f}" if stock else "-",
-            f"{run['der']:.2f} / {run['der_collar']:.2f}, {len({speaker for speaker, *_ in run['turns']})}",
+            _errors(run | {"speakers": len({speaker for speaker, *_ in run["turns"]})}),
             ("yes" if run["turns"] == stock["turns"] else "no") if stock else "-",
         ]
         for way, run in runs.items()

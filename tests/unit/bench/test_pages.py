@@ -1,11 +1,21 @@
 """The page of the engine's bench says what the raw reports say."""
 
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
 from tests.bench import pages
 from tests.bench.charts import Chart, Series, axis, page
+
+HEAD = {
+    "command": "python -m tests.bench.some",
+    "date": "2026-11-23T00:00:00+00:00",
+    "machine": {"processor": "P", "cpus": 2, "memory_gib": 8.0, "python": "3.11"},
+    "versions": {"torch": "2"},
+    "load_average": [0.5],
+}
+"""Of every report."""
 
 
 def test_the_page_is_made_from_the_reports_beside_it() -> None:
@@ -41,12 +51,8 @@ def test_a_chart_holds_its_points_and_readable_ticks(log: bool) -> None:
 
 
 def test_an_hour_is_compared_by_the_time_of_the_processor() -> None:
-    report = {
-        "command": "python -m tests.bench.hour fast",
-        "date": "2026-11-23T00:00:00+00:00",
-        "machine": {"processor": "P", "cpus": 2, "memory_gib": 8.0, "python": "3.11"},
-        "versions": {"torch": "2"},
-        "load_average": [0.5],
+    report: dict[str, Any] = {
+        **HEAD,
         "runs": {
             "stock-1": {"processor_seconds": 3000.0, "turns": [["a", 0, 1]], "der": 10.0, "der_collar": 1.25},
             "exact": {"processor_seconds": 600.0, "turns": [["a", 0, 1]], "der": 10.0, "der_collar": 1.25},
@@ -67,12 +73,8 @@ def test_further_runs_stand_beside_the_first_and_one_anew() -> None:
     def told(seconds: float, speakers: int) -> dict[str, object]:
         return {"seconds": seconds, "speakers": speakers, "turns": 7}
 
-    report = {
-        "command": "python -m tests.bench.again",
-        "date": "2026-11-24T00:00:00+00:00",
-        "machine": {"processor": "P", "cpus": 2, "memory_gib": 8.0, "python": "3.11"},
-        "versions": {"torch": "2"},
-        "load_average": [0.5],
+    report: dict[str, Any] = {
+        **HEAD,
         "first": told(600, 5),
         "further": {"3": told(1.5, 3), "4": told(1.25, 4)},
         "anew": told(590, 4),
